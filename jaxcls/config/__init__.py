@@ -1,0 +1,1 @@
+"""Configuration: of the engine, of the pooler, and of Hugging Face checkpoints."""

@@ -1,0 +1,140 @@
+"""EngineConfig: the arguments of `LLM`, checked in one place."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from jaxcls.config.pooler import PoolerConfig
+from jaxcls.errors import ConfigError
+
+HfOverrides = dict[str, Any] | Callable[[Any], Any]
+DtypeName = Literal["auto", "float32", "float", "bfloat16", "float16", "half"]
+
+
+class EngineOptions(TypedDict, total=False):
+    """Keyword arguments of `LLM` and `AsyncLLM`; `EngineConfig` says what each means."""
+
+    tokenizer: str | Path | None
+    skip_tokenizer_init: bool
+    trust_remote_code: bool
+    runner: Literal["auto", "pooling"]
+    convert: Literal["auto", "none", "classify"]
+    dtype: DtypeName
+    max_model_len: int | None
+    max_num_seqs: int
+    max_num_batched_tokens: int | None
+    hf_overrides: HfOverrides | None
+    pooler_config: PoolerConfig | dict[str, Any] | None
+    revision: str | None
+    tokenizer_revision: str | None
+    hf_token: str | bool | None
+    download_dir: str | Path | None
+    local_files_only: bool
+    load_format: Literal["auto", "safetensors", "dummy"]
+    head_init: Literal["zeros", "random"] | None
+    seed: int
+    layer_layout: Literal["auto", "stacked", "unrolled"]
+    weights_cache_dir: str | Path | Literal[False] | None
+    compilation_cache_dir: str | Path | Literal[False] | None
+
+
+class EngineConfig(BaseModel):
+    """All arguments of an `LLM`; frozen.
+
+    Attributes:
+        model: a local directory, a hub id, or "demo", the embedded classifier.
+        tokenizer: a directory or hub id to take the tokenizer from; None: the model's.
+        skip_tokenizer_init: load no tokenizer; prompts are then token ids.
+        trust_remote_code: must stay False: code from checkpoints is never run, and never needed.
+        runner: "auto" and "pooling" mean the same here; accepted for vLLM scripts.
+        convert: "auto", "none" and "classify" mean the same for checkpoints that are classifiers.
+        dtype: "auto" is float32 on CPU and bfloat16 on GPU and TPU; never float16 unless asked for.
+        max_model_len: longest prompt in tokens; None: what the checkpoint allows.
+        max_num_seqs: most sequences in one step.
+        max_num_batched_tokens: tokens of a full step; None: 512 on CPU, 8192 elsewhere.
+        hf_overrides: changes to config.json: a dict (nested dicts are merged, None drops a key) or a function of the
+            config that returns it.
+        pooler_config: overrides of pooling, calibration and the default activation.
+        revision: branch, tag or commit on the hub.
+        tokenizer_revision: the same for `tokenizer`.
+        hf_token: hub access token.
+        download_dir: where hub files are kept; None: huggingface_hub's default.
+        local_files_only: never use the network.
+        load_format: "auto" and "safetensors" read the checkpoint; "dummy" makes random weights, for benchmarks.
+        head_init: what a checkpoint without a classification head gets; None: it is refused.
+        seed: of random weights.
+        layer_layout: how layers lie in memory; "auto": unrolled on CPU, stacked elsewhere.
+        weights_cache_dir: where converted weights of hub models are kept; None: a user-only default; False: nowhere.
+        compilation_cache_dir: where compiled programs are kept; None: a user-only default; False: nowhere.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    model: str | Path
+    tokenizer: str | Path | None = None
+    skip_tokenizer_init: bool = False
+    trust_remote_code: bool = False
+    runner: Literal["auto", "pooling"] = "auto"
+    convert: Literal["auto", "none", "classify"] = "auto"
+    dtype: DtypeName = "auto"
+    max_model_len: int | None = Field(default=None, ge=1)
+    max_num_seqs: int = Field(default=256, ge=1)
+    max_num_batched_tokens: int | None = Field(default=None, ge=16)
+    hf_overrides: HfOverrides | None = None
+    pooler_config: PoolerConfig | None = None
+    revision: str | None = None
+    tokenizer_revision: str | None = None
+    hf_token: str | bool | None = None
+    download_dir: str | Path | None = None
+    local_files_only: bool = False
+    load_format: Literal["auto", "safetensors", "dummy"] = "auto"
+    head_init: Literal["zeros", "random"] | None = None
+    seed: int = 0
+    layer_layout: Literal["auto", "stacked", "unrolled"] = "auto"
+    weights_cache_dir: str | Path | Literal[False] | None = None
+    compilation_cache_dir: str | Path | Literal[False] | None = None
+
+
+_MEANINGLESS = {
+    "gpu_memory_utilization": "memory is taken for the weights and one step, nothing is reserved",
+    "kv_cache_memory_bytes": "classification keeps no KV cache",
+    "cpu_offload_gb": "weights stay on one device",
+    "swap_space": "classification keeps no KV cache",
+    "enforce_eager": "every step is one compiled program; its shapes are few",
+    "compilation_config": "there is one way to compile; see compilation_cache_dir",
+    "block_size": "classification keeps no KV cache",
+    "disable_log_stats": "nothing is logged; see LLM.stats",
+    "tokenizer_mode": "tokenizers are always the fast ones",
+    "task": "LLM classifies; the head comes from the checkpoint",
+    "override_pooler_config": "its name is pooler_config",
+    "chat_template": "classify takes finished prompts",
+    "quantization": "weights are used as the checkpoint has them",
+    "tensor_parallel_size": "a model runs on one device",
+    "enable_prefix_caching": "nothing is cached between requests",
+    "enable_chunked_prefill": "prompts run whole",
+    "enable_lora": "adapters have to be merged into the checkpoint first",
+}
+
+
+def engine_config(model: str | Path, options: dict[str, Any]) -> EngineConfig:
+    """Validates the arguments of `LLM`.
+
+    Raises:
+        ConfigError: unknown arguments (with the reason, for those that vLLM has), or wrong values.
+    """
+    unknown = sorted(set(options) - set(EngineConfig.model_fields))
+    if unknown:
+        reasons = [f"{name}: {_MEANINGLESS.get(name, 'no such argument')}" for name in unknown]
+        raise ConfigError(f"LLM does not take {'; '.join(reasons)}. Remove it from the call")
+    if options.get("trust_remote_code"):
+        raise ConfigError(
+            "trust_remote_code=True: jaxcls never runs code from a checkpoint. Leave it out: supported architectures "
+            "load without it"
+        )
+    try:
+        return EngineConfig(model=model, **options)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc'])) or 'LLM'}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        raise ConfigError("; ".join(problems)) from None

@@ -1,0 +1,67 @@
+"""Class names and the problem type, as config.json gives them."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from jaxcls.errors import ConfigError
+
+ProblemType = Literal["regression", "single_label_classification", "multi_label_classification"]
+_PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Names of the C classes in the order of the logits, and what kind of problem they are."""
+
+    names: tuple[str, ...]
+    problem_type: ProblemType | None = None
+
+    def index(self, name: str) -> int:
+        """Position of a label.
+
+        Raises:
+            ConfigError: no such label; the message lists them.
+        """
+        if name not in self.names:
+            raise ConfigError(f"unknown label {name!r}; this model has {', '.join(self.names)}")
+        return self.names.index(name)
+
+
+def read_labels(values: Mapping[str, Any], source: str) -> Labels:
+    """Labels from `id2label` (keys may be strings or integers), else `num_labels`, else two.
+
+    Raises:
+        ConfigError: ids that are not 0..C-1, names that disagree with `label2id` or `num_labels`, or an unknown
+            `problem_type`.
+    """
+    names = _names(values, source)
+    problem_type = values.get("problem_type")
+    if problem_type not in (None, *_PROBLEM_TYPES):
+        raise ConfigError(f"{source}: problem_type = {problem_type!r}; known are {', '.join(_PROBLEM_TYPES)}")
+    return Labels(names, problem_type)
+
+
+def _names(values: Mapping[str, Any], source: str) -> tuple[str, ...]:
+    id2label, num_labels = values.get("id2label"), values.get("num_labels")
+    if id2label is None:
+        count = 2 if num_labels is None else num_labels
+        if not isinstance(count, int) or count < 1:
+            raise ConfigError(f"{source}: num_labels = {count!r} must be a positive integer")
+        return tuple(f"LABEL_{i}" for i in range(count))
+    try:
+        by_id = {int(key): str(name) for key, name in id2label.items()}
+    except (AttributeError, ValueError, TypeError):
+        raise ConfigError(f"{source}: id2label must map class ids to names, got {id2label!r}") from None
+    if not by_id or sorted(by_id) != list(range(len(by_id))):
+        raise ConfigError(f"{source}: the ids of id2label must be 0..{max(len(by_id) - 1, 0)}, got {sorted(by_id)}")
+    if num_labels is not None and num_labels != len(by_id):
+        raise ConfigError(f"{source}: num_labels = {num_labels}, but id2label names {len(by_id)} classes")
+    names = tuple(by_id[i] for i in range(len(by_id)))
+    label2id = values.get("label2id")
+    # Many checkpoints carry a label2id that repeats LABEL_i beside real names; only contradictions matter.
+    if label2id and set(label2id) & set(names):
+        wrong = {k: v for k, v in label2id.items() if k not in names or by_id.get(int(v)) != k}
+        if wrong:
+            raise ConfigError(f"{source}: label2id entries {wrong} contradict id2label {dict(enumerate(names))}")
+    return names

@@ -1,0 +1,71 @@
+"""PoolerConfig: how pooled hidden states become scores."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from jaxcls.errors import ConfigError
+
+_REMOVED = {
+    "softmax": "use_activation",
+    "activation": "use_activation",
+    "normalize": "use_activation",
+}
+
+
+def refuse_removed(arguments: dict[str, Any], where: str) -> None:
+    """Raises ConfigError for parameters that vLLM once had, naming the one that replaced them."""
+    for name, instead in _REMOVED.items():
+        if name in arguments:
+            raise ConfigError(f"{where}: parameter `{name}` was removed; use `{instead}` instead")
+
+
+class PoolerConfig(BaseModel):
+    """Overrides of a checkpoint's pooling; every field None means: as the checkpoint says.
+
+    Logits are calibrated as (logits - logit_mean) / logit_sigma before the activation.
+
+    Attributes:
+        pooling_type: CLS (first token), LAST (last token that is not padding) or MEAN, for `classify`.
+        use_activation: default of requests that do not say; True if None.
+        logit_mean: subtracted from the logits. `logit_bias` is an older name for it.
+        logit_sigma: divides the logits, not 0. `logit_scale` is an older name for its inverse.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pooling_type: Literal["CLS", "LAST", "MEAN"] | None = None
+    use_activation: bool | None = None
+    logit_mean: float | None = Field(default=None, allow_inf_nan=False)
+    logit_sigma: float | None = Field(default=None, allow_inf_nan=False)
+    logit_bias: float | None = Field(default=None, allow_inf_nan=False, exclude=True)
+    logit_scale: float | None = Field(default=None, allow_inf_nan=False, exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_removed(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            refuse_removed(values, "PoolerConfig")
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.logit_bias is not None and self.logit_mean is not None:
+            raise ConfigError("PoolerConfig: logit_bias is the older name of logit_mean; give one of them")
+        if self.logit_scale is not None and self.logit_sigma is not None:
+            raise ConfigError("PoolerConfig: logit_scale is 1 / logit_sigma; give one of them")
+        if self.logit_sigma == 0 or self.logit_scale == 0:
+            raise ConfigError("PoolerConfig: logit_sigma and logit_scale must not be 0")
+        return self
+
+    @property
+    def mean(self) -> float:
+        """What is subtracted from the logits."""
+        return next((v for v in (self.logit_mean, self.logit_bias) if v is not None), 0.0)
+
+    @property
+    def sigma(self) -> float:
+        """What the logits are divided by."""
+        if self.logit_scale is not None:
+            return 1.0 / self.logit_scale
+        return 1.0 if self.logit_sigma is None else self.logit_sigma

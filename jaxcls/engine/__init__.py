@@ -1,0 +1,1 @@
+"""The engine: requests -> steps of one static shape -> results."""

@@ -1,0 +1,202 @@
+"""A checkpoint as it will be run: everything decided, nothing loaded."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+import jaxcls
+from jaxcls.config.engine import EngineConfig
+from jaxcls.config.hf import HfView
+from jaxcls.config.labels import Labels
+from jaxcls.config.overrides import apply_overrides
+from jaxcls.config.pooler import PoolerConfig
+from jaxcls.engine.request import Task
+from jaxcls.errors import ConfigError
+from jaxcls.inputs.load_tokenizer import load_tokenizer, read_json
+from jaxcls.inputs.tokenize import TextTokenizer
+from jaxcls.models.architecture import Architecture, ModelConfig, PoolingType
+from jaxcls.pooling.activation import ScoreActivation, resolve_activation
+from jaxcls.pooling.pooler import Pooler
+from jaxcls.registry import find_architecture
+from weights.hub import resolve
+
+DEMO = "demo"
+SequencePooling = Literal["CLS", "LAST", "MEAN"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """One model directory with the caller's options applied.
+
+    Attributes:
+        path: where its files are.
+        is_hub: whether they came from the hub.
+        values: config.json after overrides.
+        architecture: the registry's entry.
+        config: the family's config.
+        labels: class names and problem type.
+        pooling_type: how sequences are pooled, and `pooling_reason` why.
+        activation: what turns logits into probs, with its reason.
+        pooler_config: the caller's overrides.
+        max_len: longest prompt in tokens, and `max_len_reason` why.
+    """
+
+    path: Path
+    is_hub: bool
+    values: dict[str, Any]
+    architecture: Architecture
+    config: ModelConfig
+    labels: Labels
+    pooling_type: SequencePooling
+    pooling_reason: str
+    activation: ScoreActivation
+    pooler_config: PoolerConfig
+    max_len: int
+    max_len_reason: str
+
+    def pooler(self, task: Task) -> Pooler:
+        """The pooler of a task."""
+        return Pooler(
+            pooling_type="ALL" if task == "token_classify" else self.pooling_type,
+            activation=self.activation,
+            mean=self.pooler_config.mean,
+            sigma=self.pooler_config.sigma,
+            pad_token_id=self.config.pad_token_id,
+        )
+
+
+def open_checkpoint(options: EngineConfig) -> Checkpoint:
+    """Finds the checkpoint and reads its configuration.
+
+    Raises:
+        ConfigError: a config that cannot be honoured.
+        CheckpointError: no such directory or hub repository.
+    """
+    path, is_hub = _locate(options)
+    config_path = path / "config.json"
+    if not config_path.is_file():
+        raise ConfigError(f"{path} has no config.json: it is not a Hugging Face checkpoint")
+    values = apply_overrides(read_json(config_path), options.hf_overrides)
+    name = _architecture_name(values, config_path)
+    architecture = find_architecture(name)
+    view = HfView(values, source=str(config_path))
+    config = architecture.config(view)
+    view.finish(name)
+    pooler_config = options.pooler_config or PoolerConfig()
+    pooling_type, pooling_reason = _pooling(path, pooler_config, architecture, name)
+    max_len, max_len_reason = _max_len(path, config, options.max_model_len)
+    return Checkpoint(
+        path=path,
+        is_hub=is_hub,
+        values=values,
+        architecture=architecture,
+        config=config,
+        labels=view.labels,
+        pooling_type=pooling_type,
+        pooling_reason=pooling_reason,
+        activation=resolve_activation(values, view.labels),
+        pooler_config=pooler_config,
+        max_len=max_len,
+        max_len_reason=max_len_reason,
+    )
+
+
+def open_tokenizer(checkpoint: Checkpoint, options: EngineConfig) -> TextTokenizer:
+    """The checkpoint's tokenizer, or that of `options.tokenizer`."""
+    limits = {
+        "max_len": checkpoint.max_len,
+        "vocab_size": checkpoint.config.vocab_size,
+        "num_token_types": checkpoint.config.type_vocab_size,
+    }
+    if options.skip_tokenizer_init:
+        return TextTokenizer(backend=None, **limits)
+    path = checkpoint.path
+    if options.tokenizer is not None:
+        found = resolve(
+            str(options.tokenizer),
+            revision=options.tokenizer_revision,
+            token=options.hf_token,
+            cache_dir=options.download_dir,
+            local_files_only=options.local_files_only,
+        )
+        path = found.path
+    files = load_tokenizer(path)
+    lower = bool(read_json(path / "sentence_bert_config.json").get("do_lower_case", False))
+    return TextTokenizer(backend=files.backend, side=files.side, lower_case=lower, **limits)
+
+
+def _locate(options: EngineConfig) -> tuple[Path, bool]:
+    model = str(options.model)
+    if model == DEMO:
+        return Path(jaxcls.__file__).parent / "demo", False
+    found = resolve(
+        model,
+        revision=options.revision,
+        token=options.hf_token,
+        cache_dir=options.download_dir,
+        local_files_only=options.local_files_only,
+    )
+    return found.path, found.is_hub
+
+
+def _architecture_name(values: dict[str, Any], path: Path) -> str:
+    names = values.get("architectures") or []
+    if len(names) != 1:
+        raise ConfigError(
+            f"{path}: architectures = {names!r} must name one class; say which: "
+            "hf_overrides={'architectures': ['BertForSequenceClassification']}, for example"
+        )
+    return names[0]
+
+
+def _pooling(
+    path: Path, overrides: PoolerConfig, architecture: Architecture, name: str
+) -> tuple[SequencePooling, str]:
+    """PoolerConfig, then sentence-transformers' modules.json, then the architecture."""
+    if overrides.pooling_type is not None:
+        return overrides.pooling_type, "pooler_config"
+    modules = path / "modules.json"
+    for module in read_json_list(modules):
+        if str(module.get("type", "")).endswith(".Pooling"):
+            settings = read_json(path / str(module.get("path", "")) / "config.json")
+            return _sentence_transformers_pooling(settings, modules), "modules.json"
+    return _sequence_pooling(architecture.pooling), f"default of {name}"
+
+
+def _sequence_pooling(pooling: PoolingType) -> SequencePooling:
+    if pooling == "ALL":
+        raise ConfigError("this model scores tokens, not sequences")
+    return pooling
+
+
+def read_json_list(path: Path) -> list[dict[str, Any]]:
+    """modules.json and its like: a JSON list of objects; empty if there is no such file."""
+    import json
+
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def _sentence_transformers_pooling(settings: dict[str, Any], source: Path) -> SequencePooling:
+    known: dict[str, SequencePooling] = {"cls": "CLS", "cls_token": "CLS", "mean": "MEAN", "mean_tokens": "MEAN"}
+    known |= {"lasttoken": "LAST"}
+    chosen = [key.removeprefix("pooling_mode_") for key, on in settings.items() if key.startswith("pooling_mode_") and on]
+    mode = settings.get("pooling_mode") or (chosen[0] if len(chosen) == 1 else "+".join(chosen))
+    if mode not in known:
+        raise ConfigError(f"{source}: pooling mode {mode!r} is not supported; set pooler_config={{'pooling_type': ...}}")
+    return known[mode]
+
+
+def _max_len(path: Path, config: ModelConfig, wanted: int | None) -> tuple[int, str]:
+    """The caller's limit, else the smallest of what config, tokenizer and sentence-transformers say."""
+    if wanted is not None:
+        if wanted > config.max_len:
+            raise ConfigError(f"max_model_len = {wanted}, but the checkpoint has positions for {config.max_len} tokens")
+        return wanted, "max_model_len"
+    limits = [(config.max_len, "config.json")]
+    tokenizer_limit = read_json(path / "tokenizer_config.json").get("model_max_length")
+    if config.absolute_positions and tokenizer_limit is not None:
+        limits.append((int(min(tokenizer_limit, config.max_len)), "model_max_length of tokenizer_config.json"))
+    sentence_limit = read_json(path / "sentence_bert_config.json").get("max_seq_length")
+    if sentence_limit is not None:
+        limits.append((int(sentence_limit), "max_seq_length of sentence_bert_config.json"))
+    return min(limits)

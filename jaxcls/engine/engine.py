@@ -1,0 +1,102 @@
+"""Requests in, finished rows out; one step is planned and built while the device runs another."""
+
+import collections
+from collections.abc import Iterator
+
+import numpy as np
+
+from jaxcls.engine.batch import build_batch, empty_batch
+from jaxcls.engine.buckets import Ladder
+from jaxcls.engine.request import Finished, Request, Task
+from jaxcls.engine.runner import ModelRunner
+from jaxcls.engine.scheduler import Scheduler, StepPlan
+from jaxcls.engine.stats import Stats
+from jaxcls.errors import NonFiniteError
+from jaxcls.pooling.pooler import PoolerOutput
+
+# Steps handed to the device before the oldest is waited for: one runs, one waits, so the device never does.
+IN_FLIGHT = 2
+
+
+class Engine:
+    """A synchronous state machine: `add` requests, then `step` until it is idle. Not thread-safe."""
+
+    def __init__(self, runner: ModelRunner, ladder: Ladder, stats: Stats):
+        self.ladder = ladder
+        self.stats = stats
+        self._runner = runner
+        self._scheduler = Scheduler(ladder)
+        self._in_flight: collections.deque[tuple[StepPlan, PoolerOutput]] = collections.deque()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return not self._in_flight and not len(self._scheduler)
+
+    def add(self, request: Request) -> None:
+        """Queues a validated request."""
+        self._scheduler.add(request)
+
+    def step(self) -> list[Finished]:
+        """Dispatches the next step if any, then fetches the oldest one that has enough behind it."""
+        plan = self._scheduler.next_step()
+        if plan is not None:
+            self._in_flight.append((plan, self._runner.run(build_batch(plan), plan.task)))
+            self._count(plan)
+        if self._in_flight and (plan is None or len(self._in_flight) > IN_FLIGHT):
+            return _finish(*self._in_flight.popleft())
+        return []
+
+    def drain(self) -> Iterator[Finished]:
+        """Runs until idle, yielding rows as they come."""
+        while not self.idle:
+            yield from self.step()
+
+    def dispatch(self) -> Iterator[Finished]:
+        """Dispatches everything that waits; steps may still be running afterwards."""
+        while len(self._scheduler):
+            yield from self.step()
+
+    def abort(self) -> None:
+        """Forgets everything that waits or runs."""
+        self._scheduler = Scheduler(self.ladder)
+        self._in_flight.clear()
+
+    def warmup(self, task: Task = "classify") -> Iterator[str]:
+        """Compiles every bucket, yielding a name for each."""
+        for bucket in self.ladder.buckets:
+            output = self._runner.run(empty_batch(bucket), task)
+            output.probs.block_until_ready()
+            yield f"{bucket.rows} x {bucket.row_len}"
+
+    def _count(self, plan: StepPlan) -> None:
+        self.stats.steps += 1
+        self.stats.prompts += len(plan.requests)
+        self.stats.tokens_given += sum(request.num_tokens for request in plan.requests)
+        self.stats.tokens_computed += plan.bucket.num_tokens
+
+
+def _finish(plan: StepPlan, output: PoolerOutput) -> list[Finished]:
+    probs, logits = np.asarray(output.probs), np.asarray(output.logits)
+    finished = []
+    segment = 0
+    for row_index, row in enumerate(plan.rows):
+        start = row_index * plan.bucket.row_len
+        for request in row:
+            rows = slice(start, start + request.num_tokens) if plan.task == "token_classify" else segment
+            finished.append(_check(Finished(request, probs[rows], logits[rows])))
+            start += request.num_tokens
+            segment += 1
+    return finished
+
+
+def _check(finished: Finished) -> Finished:
+    if np.isfinite(finished.logits).all() and np.isfinite(finished.probs).all():
+        return finished
+    message = (
+        f"the model gave {finished.logits.ravel()[:4].tolist()} for these {finished.request.num_tokens} tokens; "
+        "NaN or infinity usually means overflow: load the model with dtype='float32'"
+    )
+    return Finished(
+        finished.request, finished.probs, finished.logits, NonFiniteError(message, index=finished.request.index)
+    )

@@ -1,0 +1,159 @@
+"""Prompts -> outcomes in input order: a window is tokenised on a thread while the device works on the one before."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from jaxcls.engine.engine import Engine
+from jaxcls.engine.request import Finished, Request, Task
+from jaxcls.errors import ConfigError, PromptError
+from jaxcls.inputs.prompt import TextPrompt, TokensPrompt, parse_prompt
+from jaxcls.inputs.tokenize import TokenizeOptions, check_max_tokens, tokenize_options
+from jaxcls.pooling_params import PoolingParams
+
+if TYPE_CHECKING:
+    from jaxcls.engine.setup import Model
+
+# Prompts planned together: enough to pack rows well, few enough to bound memory.
+WINDOW = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of one prompt: rows, or an error."""
+
+    index: int
+    token_ids: list[int]
+    finished: Finished | None
+    error: Exception | None
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptParams:
+    """Parameters of a call: one PoolingParams for all prompts, or one each; and tokenization_kwargs."""
+
+    pooling: PoolingParams | Sequence[PoolingParams] | None
+    tokenization: dict[str, Any] | None
+
+    def check_count(self, num_prompts: int) -> None:
+        """Raises ConfigError unless there are as many params as prompts, where they are a list."""
+        if isinstance(self.pooling, Sequence) and len(self.pooling) != num_prompts:
+            raise ConfigError(f"{num_prompts} prompts but {len(self.pooling)} pooling_params: give one, or one each")
+
+    def at(self, index: int) -> PoolingParams:
+        """The params of one prompt."""
+        params = self.pooling[index] if isinstance(self.pooling, Sequence) else self.pooling
+        if params is None:
+            return PoolingParams()
+        if not isinstance(params, PoolingParams):
+            raise ConfigError(f"pooling_params must be PoolingParams, got {type(params).__name__}")
+        return params
+
+
+class RequestBuilder:
+    """Prompts of one call -> validated requests."""
+
+    def __init__(self, model: "Model", task: Task, params: PromptParams):
+        self._model, self._task, self._params = model, task, params
+        self._options = tokenize_options(params.tokenization, max_len=model.checkpoint.max_len)
+
+    def build(self, first: int, prompts: Sequence[Any]) -> list[Request | PromptError]:
+        """Tokenises prompts `first`, `first + 1` ...; an error stands in the place of its prompt."""
+        parsed: list[TextPrompt | TokensPrompt | PromptError] = []
+        for prompt in prompts:
+            try:
+                parsed.append(parse_prompt(prompt))
+            except PromptError as error:
+                parsed.append(error)
+        params = [self._params.at(first + offset) for offset in range(len(prompts))]
+        good = [i for i, prompt in enumerate(parsed) if not isinstance(prompt, PromptError)]
+        tokens = self._model.tokenizer([p for p in parsed if not isinstance(p, PromptError)],
+                                       [self._tokenize_options(params[i]) for i in good])
+        results: list[TokensPrompt | PromptError] = [p for p in parsed]  # type: ignore[assignment]
+        for i, result in zip(good, tokens, strict=True):
+            results[i] = result
+        return [self._request(first + i, result, params[i]) for i, result in enumerate(results)]
+
+    def _tokenize_options(self, params: PoolingParams) -> TokenizeOptions:
+        if params.truncate_prompt_tokens is None:
+            return self._options
+        if self._options.max_tokens is not None:
+            raise ConfigError("truncation is given both in PoolingParams and in tokenization_kwargs")
+        keep = check_max_tokens(
+            params.truncate_prompt_tokens, "truncate_prompt_tokens", self._model.checkpoint.max_len
+        )
+        return dataclasses.replace(self._options, max_tokens=keep)
+
+    def _request(self, index: int, tokens: TokensPrompt | PromptError, params: PoolingParams) -> Request | PromptError:
+        if isinstance(tokens, PromptError):
+            return type(tokens)(tokens.message, index=index)
+        use_activation = params.use_activation
+        if use_activation is None:
+            use_activation = self._model.default_use_activation
+        return Request(index, tokens, use_activation, self._task)
+
+
+class Pipeline:
+    """One call of `classify` or `encode`; iterate to run it. A sized input gives a sized pipeline."""
+
+    def __init__(self, model: "Model", prompts: Iterable[Any], task: Task, params: PromptParams, on_error: str):
+        if on_error not in ("raise", "return"):
+            raise ConfigError(f"on_error must be 'raise' or 'return', got {on_error!r}")
+        self._model, self._prompts, self._on_error = model, prompts, on_error
+        self._builder = RequestBuilder(model, task, params)
+        if isinstance(prompts, Sequence):
+            params.check_count(len(prompts))
+
+    def __len__(self) -> int:
+        if not isinstance(self._prompts, Sequence):
+            raise TypeError("the prompts are a stream of unknown length")
+        return len(self._prompts)
+
+    def __iter__(self) -> Iterator[Outcome]:
+        # An engine a call: calls from several threads share nothing but the compiled steps.
+        engine = Engine(self._model.runner, self._model.ladder, self._model.stats)
+        done: dict[int, Outcome] = {}
+        following = 0
+        for outcome in self._outcomes(engine):
+            done[outcome.index] = outcome
+            while following in done:
+                yield self._released(done.pop(following))
+                following += 1
+
+    def _outcomes(self, engine: Engine) -> Iterator[Outcome]:
+        """Outcomes as they come. A window is dispatched whole before the next, so few results wait for their turn."""
+        for requests in self._windows():
+            for request in requests:
+                if isinstance(request, PromptError):
+                    yield Outcome(request.index or 0, [], None, request)
+                else:
+                    engine.add(request)
+            yield from map(_outcome, engine.dispatch())
+        yield from map(_outcome, engine.drain())
+
+    def _windows(self) -> Iterator[list[Request | PromptError]]:
+        """Built windows, the next one in preparation."""
+        prompts = iter(self._prompts)
+        first = 0
+        with ThreadPoolExecutor(1, thread_name_prefix="jaxcls-tokenize") as pool:
+            ahead: Future[list[Request | PromptError]] | None = None
+            while window := list(itertools.islice(prompts, WINDOW)):
+                building = pool.submit(self._builder.build, first, window)
+                first += len(window)
+                if ahead is not None:
+                    yield ahead.result()
+                ahead = building
+            if ahead is not None:
+                yield ahead.result()
+
+    def _released(self, outcome: Outcome) -> Outcome:
+        if outcome.error is not None and self._on_error == "raise":
+            raise outcome.error
+        return outcome
+
+
+def _outcome(finished: Finished) -> Outcome:
+    request = finished.request
+    return Outcome(request.index, request.tokens.token_ids, finished, finished.error)

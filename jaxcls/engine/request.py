@@ -1,0 +1,44 @@
+"""One sequence on its way through the engine."""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from jaxcls.inputs.prompt import TokensPrompt
+
+Task = Literal["classify", "token_classify"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Request:
+    """A tokenised prompt.
+
+    Attributes:
+        index: position in the caller's input.
+        tokens: validated ids.
+        use_activation: whether probs are activated.
+        task: what is pooled.
+        order: smaller runs earlier; equal ones run longest first.
+    """
+
+    index: int
+    tokens: TokensPrompt
+    use_activation: bool
+    task: Task = "classify"
+    order: int = 0
+
+    @property
+    def num_tokens(self) -> int:
+        """Length of the sequence."""
+        return len(self.tokens.token_ids)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Finished:
+    """A request and its rows: float32 [C], or [tokens, C] for token tasks; `error` if they are not finite."""
+
+    request: Request
+    probs: np.ndarray
+    logits: np.ndarray
+    error: Exception | None = None

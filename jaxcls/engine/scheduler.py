@@ -1,0 +1,116 @@
+"""Which waiting requests make the next step, and in which rows. No jax here."""
+
+import bisect
+import dataclasses
+
+from jaxcls.engine.buckets import Bucket, Ladder
+from jaxcls.engine.request import Request, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class StepPlan:
+    """One step: its shape and the requests of each row, in place order."""
+
+    bucket: Bucket
+    rows: tuple[tuple[Request, ...], ...]
+    task: Task
+
+    @property
+    def requests(self) -> list[Request]:
+        """All requests, row by row."""
+        return [request for row in self.rows for request in row]
+
+
+class Scheduler:
+    """Waiting requests; best-fit packing into the rows of one bucket at a time.
+
+    The request that comes first (order, then length) decides the row length, so nothing starves; the rows are then
+    filled with the longest waiting requests that fit, which for equal orders is best-fit decreasing.
+    """
+
+    def __init__(self, ladder: Ladder):
+        self._ladder = ladder
+        self._by_task: dict[Task, _Waiting] = {}
+
+    def __len__(self) -> int:
+        return sum(len(waiting) for waiting in self._by_task.values())
+
+    def add(self, request: Request) -> None:
+        """Queues a request; its prompt must fit the ladder's longest row."""
+        self._by_task.setdefault(request.task, _Waiting()).add(request)
+
+    def next_step(self) -> StepPlan | None:
+        """Takes the next step's requests out of the queue; None if nothing waits."""
+        candidates = [(waiting.first_key(), task) for task, waiting in self._by_task.items() if len(waiting)]
+        if not candidates:
+            return None
+        task = min(candidates)[1]
+        waiting = self._by_task[task]
+        first = waiting.pop_first()
+        full = self._ladder.full(self._ladder.row_len(first.num_tokens))
+        rows = self._fill(first, waiting, full)
+        fills = [sum(request.num_tokens for request in row) for row in rows]
+        bucket = self._ladder.smallest(fills, sum(map(len, rows)))
+        return StepPlan(bucket, tuple(tuple(row) for row in rows), task)
+
+    def _fill(self, first: Request, waiting: "_Waiting", bucket: Bucket) -> list[list[Request]]:
+        rows: list[list[Request]] = []
+        seats = bucket.num_seqs - 1
+        for index in range(bucket.rows):
+            row = [first] if index == 0 else []
+            room = bucket.row_len - sum(request.num_tokens for request in row)
+            while room and seats and (request := waiting.pop_longest(room)) is not None:
+                row.append(request)
+                room -= request.num_tokens
+                seats -= 1
+            if not row:
+                break
+            rows.append(row)
+        return rows
+
+
+class _Waiting:
+    """Requests of one task under two orders: who is first, and who is the longest that fits."""
+
+    def __init__(self) -> None:
+        self._first: list[tuple[int, int, int, Request]] = []  # (order, -length, index, request), ascending
+        self._lengths: list[tuple[int, int, int, Request]] = []  # (length, -order, -index, request), ascending
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def add(self, request: Request) -> None:
+        bisect.insort(self._first, _first_entry(request), key=lambda e: e[:3])
+        bisect.insort(self._lengths, _length_entry(request), key=lambda e: e[:3])
+
+    def first_key(self) -> tuple[int, int, int]:
+        return self._first[0][:3]
+
+    def pop_first(self) -> Request:
+        request = self._first[0][3]
+        self._remove(request)
+        return request
+
+    def pop_longest(self, room: int) -> Request | None:
+        """The longest request of at most `room` tokens, the earliest of equals."""
+        at = bisect.bisect_right(self._lengths, room, key=lambda e: e[0])
+        if at == 0:
+            return None
+        request = self._lengths[at - 1][3]
+        self._remove(request)
+        return request
+
+    def _remove(self, request: Request) -> None:
+        for entries, entry in ((self._first, _first_entry(request)), (self._lengths, _length_entry(request))):
+            at = bisect.bisect_left(entries, entry[:3], key=lambda e: e[:3])
+            while entries[at][3] is not request:
+                at += 1
+            del entries[at]
+
+
+def _first_entry(request: Request) -> tuple[int, int, int, Request]:
+    return request.order, -request.num_tokens, request.index, request
+
+
+def _length_entry(request: Request) -> tuple[int, int, int, Request]:
+    return request.num_tokens, -request.order, -request.index, request

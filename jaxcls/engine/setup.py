@@ -1,0 +1,65 @@
+"""A loaded model with everything that a front end needs: tokenizer, runner, shapes, labels."""
+
+import dataclasses
+
+from jaxcls.config.engine import EngineConfig
+from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint, open_tokenizer
+from jaxcls.engine.buckets import Ladder
+from jaxcls.engine.load import ladder, load_runner
+from jaxcls.engine.pipeline import Outcome
+from jaxcls.engine.runner import ModelRunner
+from jaxcls.engine.stats import Stats
+from jaxcls.inputs.tokenize import TextTokenizer
+from jaxcls.outputs import (
+    ClassificationRequestOutput,
+    PoolingOutput,
+    PoolingRequestOutput,
+    RequestOutput,
+    classification_output,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """What `LLM` and `AsyncLLM` share."""
+
+    options: EngineConfig
+    checkpoint: Checkpoint
+    tokenizer: TextTokenizer
+    runner: ModelRunner
+    ladder: Ladder
+    stats: Stats
+
+    @property
+    def default_use_activation(self) -> bool:
+        """What requests get that do not say."""
+        chosen = self.checkpoint.pooler_config.use_activation
+        return True if chosen is None else chosen
+
+    def classification(self, outcome: Outcome) -> ClassificationRequestOutput:
+        """The public output of one `classify` request."""
+        outputs = None
+        if outcome.error is None and outcome.finished is not None:
+            exclusive = self.checkpoint.activation.name == "softmax"
+            finished = outcome.finished
+            outputs = classification_output(
+                finished.probs, finished.logits, self.checkpoint.labels, exclusive=exclusive
+            )
+        return RequestOutput(str(outcome.index), outputs, outcome.token_ids, outcome.error)
+
+    def pooling(self, outcome: Outcome) -> PoolingRequestOutput:
+        """The public output of one `encode` request."""
+        outputs = None
+        if outcome.error is None and outcome.finished is not None:
+            # Copies: the rows are views of a whole step's array.
+            outputs = PoolingOutput(outcome.finished.probs.copy(), outcome.finished.logits.copy())
+        return RequestOutput(str(outcome.index), outputs, outcome.token_ids, outcome.error)
+
+
+def load_model(options: EngineConfig) -> Model:
+    """Opens and loads a checkpoint."""
+    checkpoint = open_checkpoint(options)
+    tokenizer = open_tokenizer(checkpoint, options)
+    stats = Stats()
+    runner = load_runner(checkpoint, options, stats)
+    return Model(options, checkpoint, tokenizer, runner, ladder(checkpoint, options), stats)

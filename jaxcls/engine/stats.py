@@ -1,0 +1,32 @@
+"""Counters of what was computed."""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Stats:
+    """Running totals of one engine.
+
+    Attributes:
+        prompts: requests computed.
+        tokens_given: their tokens.
+        tokens_computed: tokens of all steps, padding included.
+        steps: programs run.
+        compiles: programs traced and compiled (or read from the compilation cache).
+    """
+
+    prompts: int = 0
+    tokens_given: int = 0
+    tokens_computed: int = 0
+    steps: int = 0
+    compiles: int = 0
+
+    @property
+    def tokens_padded(self) -> int:
+        """Computed tokens that were padding."""
+        return self.tokens_computed - self.tokens_given
+
+    @property
+    def fill(self) -> float:
+        """Share of computed tokens that were real; 1 before the first step."""
+        return self.tokens_given / self.tokens_computed if self.tokens_computed else 1.0

@@ -1,0 +1,114 @@
+"""A checkpoint's tokenizer files -> the Rust tokenizer.
+
+tokenizer.json is the whole tokenizer, so it is read directly; importing transformers costs a second. Only when
+tokenizer_config.json asks for something that the file does not do is the tokenizer built by transformers.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from tokenizers import Tokenizer
+
+from jaxcls.errors import ConfigError
+
+# transformers writes int(1e30) where there is no limit.
+_NO_LIMIT = 10**9
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerFiles:
+    """What the tokenizer's files say.
+
+    Attributes:
+        backend: the tokenizer, without truncation or padding of its own.
+        side: the end that truncation cuts.
+        max_len: longest input it was made for; None: no limit given.
+    """
+
+    backend: Tokenizer
+    side: Literal["left", "right"]
+    max_len: int | None
+
+
+def load_tokenizer(path: Path) -> TokenizerFiles:
+    """Reads the tokenizer of a checkpoint directory.
+
+    Raises:
+        ConfigError: no tokenizer files, or files that give no fast tokenizer.
+    """
+    config = read_json(path / "tokenizer_config.json")
+    backend = _from_file(path / "tokenizer.json")
+    if backend is None or _contradicted(backend, config):
+        backend = _from_transformers(path)
+    backend.no_truncation()
+    backend.no_padding()
+    side = config.get("truncation_side", "right")
+    if side not in ("left", "right"):
+        raise ConfigError(f"{path / 'tokenizer_config.json'}: truncation_side = {side!r}; known are left and right")
+    limit = config.get("model_max_length")
+    return TokenizerFiles(backend, side, int(limit) if limit is not None and limit < _NO_LIMIT else None)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; {} if there is no such file.
+
+    Raises:
+        ConfigError: the file is not a JSON object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold a JSON object, got {type(values).__name__}")
+    return values
+
+
+def _from_file(path: Path) -> Tokenizer | None:
+    if not path.is_file():
+        return None
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the Rust side raises bare Exception
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+
+
+def _contradicted(backend: Tokenizer, config: dict[str, Any]) -> bool:
+    """Whether tokenizer_config.json asks for what tokenizer.json does not do."""
+    ids = backend.encode("a").ids
+    for flag, token, at in (("add_bos_token", "bos_token", 0), ("add_eos_token", "eos_token", -1)):
+        wanted, name = config.get(flag), _content(config.get(token))
+        if wanted is not None and name is not None:
+            present = bool(ids) and ids[at] == backend.token_to_id(name)
+            if present != wanted:
+                return True
+    lower = config.get("do_lower_case")
+    if lower is not None and (backend.encode("A").ids == ids) != lower:
+        return True
+    added = backend.get_added_tokens_decoder()
+    declared = config.get("added_tokens_decoder") or {}
+    return any(int(i) not in added and backend.id_to_token(int(i)) != _content(t) for i, t in declared.items())
+
+
+def _content(token: Any) -> str | None:
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _from_transformers(path: Path) -> Tokenizer:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ConfigError(
+            f"{path} has no usable tokenizer ({error}); give tokenizer=<directory or hub id>, or "
+            "skip_tokenizer_init=True and token ids as prompts"
+        ) from None
+    backend = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+    if backend is None:
+        raise ConfigError(f"{path}: {type(tokenizer).__name__} has no fast tokenizer; save one with transformers")
+    return backend

@@ -1,0 +1,72 @@
+"""Multi-head attention over packed tokens; layout and masking are the business of the `attend` it is given."""
+
+from typing import Protocol
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from jaxcls.layers.linear import Linear
+from jaxcls.layers.norm import RMSNorm
+from jaxcls.layers.rope import rotate
+
+Rotation = tuple[Float[Array, "T half"], Float[Array, "T half"]]
+
+
+class Attend(Protocol):
+    """One step's attention op: knows the packing, the scale and the direction, not the weights."""
+
+    def __call__(
+        self,
+        q: Float[Array, "T N H"],
+        k: Float[Array, "T K H"],
+        v: Float[Array, "T K H"],
+        *,
+        window: int | Int[Array, ""] | None,
+    ) -> Float[Array, "T N H"]:
+        """Attends within each sequence."""
+        ...
+
+
+class Attention(nnx.Module):
+    """Projections around an attention op: MHA, GQA and MQA; optional biases and per-head q/k RMSNorm (Qwen3)."""
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        num_heads: int,
+        num_kv_heads: int,
+        head_dim: int,
+        qkv_bias: bool,
+        out_bias: bool,
+        qk_norm_eps: float | None = None,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        self.head_dim = head_dim
+        self.q = Linear(dim, num_heads * head_dim, bias=qkv_bias, dtype=dtype, rngs=rngs)
+        self.k = Linear(dim, num_kv_heads * head_dim, bias=qkv_bias, dtype=dtype, rngs=rngs)
+        self.v = Linear(dim, num_kv_heads * head_dim, bias=qkv_bias, dtype=dtype, rngs=rngs)
+        self.o = Linear(num_heads * head_dim, dim, bias=out_bias, dtype=dtype, rngs=rngs)
+        self.q_norm = None if qk_norm_eps is None else RMSNorm(head_dim, eps=qk_norm_eps)
+        self.k_norm = None if qk_norm_eps is None else RMSNorm(head_dim, eps=qk_norm_eps)
+
+    def __call__(
+        self,
+        x: Float[Array, "T D"],
+        attend: Attend,
+        *,
+        rotation: Rotation | None = None,
+        window: int | Int[Array, ""] | None = None,
+    ) -> Float[Array, "T D"]:
+        """Attends; `rotation` are rope's (cos, sin), None for models with absolute positions."""
+        num_tokens = x.shape[0]
+        q = self.q(x).reshape(num_tokens, -1, self.head_dim)
+        k = self.k(x).reshape(num_tokens, -1, self.head_dim)
+        v = self.v(x).reshape(num_tokens, -1, self.head_dim)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if rotation is not None:
+            q, k = rotate(q, *rotation), rotate(k, *rotation)
+        return self.o(attend(q, k, v, window=window).reshape(num_tokens, -1))

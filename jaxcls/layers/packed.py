@@ -1,0 +1,52 @@
+"""The packed batch: all that one step receives besides the weights."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxcls.layers.attention import Attend
+from kernels_pallas.varlen_attention import RowGroup, varlen_attention
+
+HostOrDevice = Array | np.ndarray
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PackedBatch:
+    """Tokens of many sequences in one static shape.
+
+    The T tokens are rows laid end to end (`row_groups`); each sequence lies whole inside one row, so a row may end in
+    padding. Unused sequence slots have length 0.
+    """
+
+    input_ids: Int[HostOrDevice, " T"]
+    token_type_ids: Int[HostOrDevice, " T"]
+    positions: Int[HostOrDevice, " T"]  # 0-based, within the token's sequence
+    segment_ids: Int[HostOrDevice, " T"]  # index of the token's sequence; -1 = padding
+    starts: Int[HostOrDevice, " S"]  # where each sequence begins in the stream
+    lengths: Int[HostOrDevice, " S"]  # its number of tokens; 0 = unused slot
+    use_activation: Bool[HostOrDevice, " S"]
+    row_groups: tuple[RowGroup, ...] = dataclasses.field(metadata={"static": True})
+
+    def token_lengths(self) -> Int[Array, " T"]:
+        """Length of each token's sequence; 0 for padding."""
+        return jnp.where(self.segment_ids >= 0, self.lengths[self.segment_ids], 0)
+
+    def attend(self, *, scale: float, causal: bool) -> Attend:
+        """The attention op of this batch."""
+
+        def run(
+            q: Float[Array, "T N H"],
+            k: Float[Array, "T K H"],
+            v: Float[Array, "T K H"],
+            *,
+            window: int | Int[Array, ""] | None,
+        ) -> Float[Array, "T N H"]:
+            op = partial(varlen_attention, row_groups=self.row_groups, scale=scale, causal=causal, window=window)
+            return op(q, k, v, self.segment_ids)
+
+        return run

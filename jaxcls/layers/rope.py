@@ -1,0 +1,106 @@
+"""Rotary position embeddings, every scaling that transformers' `rope_parameters` knows for text decoders.
+
+Formulas follow transformers' modeling_rope_utils (v5). Frequencies are numpy float32, made once per model.
+"""
+
+import dataclasses
+import math
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+RopeType = Literal["default", "linear", "dynamic", "llama3", "yarn"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RopeConfig:
+    """Rotary settings of one model; the fields after `factor` belong to the types named beside them."""
+
+    head_dim: int
+    theta: float
+    rope_type: RopeType = "default"
+    factor: float = 1.0
+    original_max_len: int = 0  # dynamic, llama3, yarn: the length the model was first trained for
+    low_freq_factor: float = 1.0  # llama3
+    high_freq_factor: float = 4.0  # llama3
+    beta_fast: float = 32.0  # yarn
+    beta_slow: float = 1.0  # yarn
+    attention_factor: float = 1.0  # yarn: multiplies cos and sin
+    truncate: bool = True  # yarn
+
+
+def inverse_frequencies(rope: RopeConfig) -> np.ndarray:
+    """Static inverse frequencies [H/2], float32."""
+    exponents = np.arange(0, rope.head_dim, 2, dtype=np.float32) / rope.head_dim
+    inv_freq = (1.0 / np.float32(rope.theta) ** exponents).astype(np.float32)
+    match rope.rope_type:
+        case "linear":
+            inv_freq = inv_freq / np.float32(rope.factor)
+        case "llama3":
+            inv_freq = _llama3(inv_freq, rope)
+        case "yarn":
+            inv_freq = _yarn(inv_freq, rope)
+        case "default" | "dynamic":
+            pass
+    return inv_freq.astype(np.float32)
+
+
+def _llama3(inv_freq: np.ndarray, rope: RopeConfig) -> np.ndarray:
+    """Long wavelengths are stretched by `factor`, short ones kept, those between interpolated."""
+    wavelength = 2 * math.pi / inv_freq
+    smooth = (rope.original_max_len / wavelength - rope.low_freq_factor) / (
+        rope.high_freq_factor - rope.low_freq_factor
+    )
+    between = (1 - smooth) * inv_freq / rope.factor + smooth * inv_freq
+    stretched = np.where(wavelength > rope.original_max_len / rope.low_freq_factor, inv_freq / rope.factor, between)
+    return np.where(wavelength < rope.original_max_len / rope.high_freq_factor, inv_freq, stretched)
+
+
+def _yarn(inv_freq: np.ndarray, rope: RopeConfig) -> np.ndarray:
+    """YaRN (arXiv:2309.00071): interpolation for slow dimensions, extrapolation for fast ones, a ramp between."""
+
+    def dimension(rotations: float) -> float:
+        turns = rope.original_max_len / (rotations * 2 * math.pi)
+        return rope.head_dim * math.log(turns) / (2 * math.log(rope.theta))
+
+    low, high = dimension(rope.beta_fast), dimension(rope.beta_slow)
+    if rope.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, rope.head_dim - 1)
+    if low == high:
+        high += 0.001
+    ramp = np.clip((np.arange(rope.head_dim // 2, dtype=np.float32) - low) / (high - low), 0, 1)
+    return inv_freq / rope.factor * ramp + inv_freq * (1 - ramp)
+
+
+def cos_sin(
+    rope: RopeConfig, positions: Int[Array, " T"], lengths: Int[Array, " T"]
+) -> tuple[Float[Array, "T half"], Float[Array, "T half"]]:
+    """Cosines and sines of every token's rotation, float32.
+
+    Args:
+        rope: the model's settings.
+        positions: 0-based position of the token in its sequence.
+        lengths: length of the token's sequence; only "dynamic" looks at it. Each sequence is scaled by its own length
+            (transformers uses the longest of the batch), so that a score does not depend on the batch.
+    """
+    inv_freq = jnp.asarray(inverse_frequencies(rope))[None, :]
+    if rope.rope_type == "dynamic":
+        ratio = jnp.maximum(lengths, rope.original_max_len).astype(jnp.float32) / rope.original_max_len
+        stretch = rope.factor * ratio - (rope.factor - 1)
+        base = rope.theta * stretch ** (rope.head_dim / (rope.head_dim - 2))
+        exponents = jnp.arange(0, rope.head_dim, 2, dtype=jnp.float32) / rope.head_dim
+        inv_freq = 1.0 / base[:, None] ** exponents[None, :]
+    angles = positions.astype(jnp.float32)[:, None] * inv_freq
+    return jnp.cos(angles) * rope.attention_factor, jnp.sin(angles) * rope.attention_factor
+
+
+def rotate(
+    x: Float[Array, "T N H"], cos: Float[Array, "T half"], sin: Float[Array, "T half"]
+) -> Float[Array, "T N H"]:
+    """Rotates pairs (i, i + H/2), the layout of Hugging Face checkpoints; float32 inside."""
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    cos, sin = cos[:, None, :], sin[:, None, :]
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)

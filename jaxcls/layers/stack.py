@@ -1,0 +1,57 @@
+"""A stack of equal layers, in one of two layouts; the only place that knows the layer axis.
+
+* unrolled: a list, one set of arrays per layer ("layers.0.attn.q.weight"). For CPU, where XLA would copy each layer's
+  slice out of a stack on every step (7% in float32, 40% in bfloat16).
+* stacked: one layer whose arrays have a leading L axis ("layers.attn.q.weight"), run by `lax.scan`. For TPU and GPU,
+  where one layer's program is compiled instead of L.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+
+def build_layers(make: Callable[[nnx.Rngs], nnx.Module], num_layers: int, *, stacked: bool, rngs: nnx.Rngs) -> nnx.Module:
+    """Makes the layers in the layout asked for; `run_layers` runs either."""
+    if not stacked:
+        return nnx.List([make(rngs) for _ in range(num_layers)])
+    graphdef, _ = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+    keys = jax.random.split(rngs.params(), num_layers)
+    state = jax.vmap(lambda key: nnx.state(make(nnx.Rngs(key))))(keys)
+    return nnx.merge(graphdef, state)
+
+
+def run_layers(
+    layers: nnx.Module,
+    x: Float[Array, "T D"],
+    call: Callable[[Any, Float[Array, "T D"], Any], Float[Array, "T D"]],
+    per_layer: Sequence[int | None],
+) -> Float[Array, "T D"]:
+    """x through every layer: x = call(layer, x, value).
+
+    Args:
+        layers: what `build_layers` made.
+        x: packed tokens.
+        call: one layer's application.
+        per_layer: one setting a layer (a window). Equal settings stay Python values; a scan over different ones
+            passes them as int32 scalars, None as the largest int32.
+    """
+    if isinstance(layers, nnx.List):
+        for layer, value in zip(layers, per_layer, strict=True):
+            with jax.named_scope("layer"):
+                x = call(layer, x, value)
+        return x
+    graphdef, state = nnx.split(layers)
+    uniform = len(set(per_layer)) == 1
+    values = None if uniform else jnp.array([jnp.iinfo(jnp.int32).max if v is None else v for v in per_layer], jnp.int32)
+
+    def step(carry: Float[Array, "T D"], slices: tuple[Any, Any]) -> tuple[Float[Array, "T D"], None]:
+        layer_state, value = slices
+        return call(nnx.merge(graphdef, layer_state), carry, per_layer[0] if uniform else value), None
+
+    x, _ = jax.lax.scan(step, x, (state, values))
+    return x

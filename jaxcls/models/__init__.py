@@ -1,0 +1,1 @@
+"""Models: two families (decoder, encoder) and one thin file per architecture."""

@@ -1,0 +1,31 @@
+"""BertForSequenceClassification: CLS token -> pooler (dense, tanh) -> classifier."""
+
+from jaxcls.config.hf import HfView
+from jaxcls.models.architecture import Architecture
+from jaxcls.models.encoder import EncoderClassifier, EncoderConfig, encoder_config, encoder_weights
+from weights.rules import RuleTable
+
+
+def config(hf: HfView) -> EncoderConfig:
+    """Reads config.json; defaults are transformers' BertConfig."""
+    # Written by the original TensorFlow conversion; the pooler they describe is not the one that exists.
+    hf.ignore("directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers")
+    hf.ignore("pooler_size_per_head", "pooler_type")
+    return encoder_config(hf, head="pooler", pad_token_id=0, roberta_positions=False)
+
+
+def weights(cfg: EncoderConfig) -> RuleTable:
+    """Tensor names of BertForSequenceClassification."""
+    del cfg
+    return encoder_weights("bert", {"bert.pooler.dense": "head.dense", "classifier": "head.score"})
+
+
+ARCHITECTURE = Architecture(
+    names=("BertForSequenceClassification",),
+    summary="BERT; most cross-encoders and text classifiers",
+    config=config,
+    build=EncoderClassifier,
+    weights=weights,
+    pooling="CLS",
+    example="cross-encoder/ms-marco-MiniLM-L-6-v2",
+)

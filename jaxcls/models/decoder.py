@@ -1,0 +1,135 @@
+"""The decoder family: pre-norm transformer blocks with rope (Llama, Qwen2, Qwen3, Gemma)."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from jaxcls.layers.attention import Attend, Attention, Rotation
+from jaxcls.layers.head import ClassificationHead
+from jaxcls.layers.linear import Embedding
+from jaxcls.layers.mlp import MLP
+from jaxcls.layers.norm import RMSNorm
+from jaxcls.layers.packed import PackedBatch
+from jaxcls.layers.rope import RopeConfig, cos_sin
+from jaxcls.layers.stack import build_layers, run_layers
+from weights.rules import Rule, RuleTable
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+    """The flags in which the family's members differ."""
+
+    vocab_size: int
+    embed_dim: int
+    mlp_dim: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    max_len: int
+    num_labels: int
+    pad_token_id: int | None
+    activation: str
+    norm_eps: float
+    rope: RopeConfig
+    qkv_bias: bool = False
+    out_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+    norm_offset: float = 0.0  # Gemma's norms multiply by 1 + weight
+    embed_scale: float = 1.0  # Gemma multiplies embeddings by sqrt(D)
+    windows: tuple[int | None, ...] = ()  # one a layer; None = full attention
+    bidirectional: bool = False
+    type_vocab_size: int = 0
+    absolute_positions: bool = False
+
+
+class DecoderLayer(nnx.Module):
+    """x + attn(norm x), then x + mlp(norm x)."""
+
+    def __init__(self, cfg: DecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.attn_norm = RMSNorm(cfg.embed_dim, eps=cfg.norm_eps, offset=cfg.norm_offset)
+        self.attn = Attention(
+            cfg.embed_dim,
+            num_heads=cfg.num_heads,
+            num_kv_heads=cfg.num_kv_heads,
+            head_dim=cfg.head_dim,
+            qkv_bias=cfg.qkv_bias,
+            out_bias=cfg.out_bias,
+            qk_norm_eps=cfg.norm_eps if cfg.qk_norm else None,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.mlp_norm = RMSNorm(cfg.embed_dim, eps=cfg.norm_eps, offset=cfg.norm_offset)
+        self.mlp = MLP(
+            cfg.embed_dim, cfg.mlp_dim, act=cfg.activation, gated=True, bias=cfg.mlp_bias, dtype=dtype, rngs=rngs
+        )
+
+    def __call__(
+        self, x: Float[Array, "T D"], attend: Attend, rotation: Rotation, window: int | Int[Array, ""] | None
+    ) -> Float[Array, "T D"]:
+        """One block."""
+        x = x + self.attn(self.attn_norm(x), attend, rotation=rotation, window=window)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class DecoderClassifier(nnx.Module):
+    """Embedding, blocks, final norm; `head` scores what the pooler picks."""
+
+    def __init__(self, cfg: DecoderConfig, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32, stacked: bool = False):
+        self.cfg = cfg
+        self.embed = nnx.Dict(tokens=Embedding(cfg.vocab_size, cfg.embed_dim, dtype=dtype, rngs=rngs))
+        self.layers = build_layers(
+            lambda layer_rngs: DecoderLayer(cfg, dtype=dtype, rngs=layer_rngs),
+            cfg.num_layers,
+            stacked=stacked,
+            rngs=rngs,
+        )
+        self.final_norm = RMSNorm(cfg.embed_dim, eps=cfg.norm_eps, offset=cfg.norm_offset)
+        self.head = ClassificationHead(cfg.embed_dim, cfg.num_labels, kind="linear", bias=True, rngs=rngs)
+
+    def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
+        """Final hidden states of every packed token."""
+        x = self.embed.tokens(batch.input_ids)
+        if self.cfg.embed_scale != 1.0:
+            x = x * jnp.asarray(self.cfg.embed_scale, x.dtype)
+        rotation = cos_sin(self.cfg.rope, batch.positions, batch.token_lengths())
+        attend = batch.attend(scale=self.cfg.head_dim**-0.5, causal=not self.cfg.bidirectional)
+        x = run_layers(
+            self.layers, x, lambda layer, y, window: layer(y, attend, rotation, window), self.cfg.windows
+        )
+        return self.final_norm(x)
+
+
+def decoder_weights(cfg: DecoderConfig) -> RuleTable:
+    """Rules for the tensor names that Llama, Qwen2, Qwen3 and Gemma checkpoints share.
+
+    Rules of parameters that a model does not have (biases, q/k norms) are not used; such a tensor is then unexpected.
+    """
+    del cfg
+    hf, ours = "model.layers.{layer}.", "layers.{layer}."
+    linear = {
+        **{f"{hf}self_attn.{x}_proj": f"{ours}attn.{x}" for x in "qkvo"},
+        **{f"{hf}mlp.{x}_proj": f"{ours}mlp.{x}" for x in ("gate", "up", "down")},
+    }
+    norms = {
+        f"{hf}input_layernorm": f"{ours}attn_norm",
+        f"{hf}post_attention_layernorm": f"{ours}mlp_norm",
+        f"{hf}self_attn.q_norm": f"{ours}attn.q_norm",
+        f"{hf}self_attn.k_norm": f"{ours}attn.k_norm",
+        "model.norm": "final_norm",
+    }
+    weights = {"model.embed_tokens": "embed.tokens", **linear, **norms, "score": "head.score"}
+    return RuleTable(
+        rules=(
+            *(Rule(f"{target}.weight", f"{source}.weight") for source, target in weights.items()),
+            *(Rule(f"{target}.bias", f"{source}.bias") for source, target in linear.items()),
+            # transformers' heads have no bias, other trainers' sometimes do.
+            Rule("head.score.bias", "score.bias", default="zeros"),
+        ),
+        ignore=("lm_head.weight", "*.rotary_emb.inv_freq"),
+        # Base-model checkpoints omit the prefix that the classifier's file has.
+        renames=((r"^(embed_tokens|layers|norm)\.", r"model.\1."),),
+    )

@@ -1,0 +1,188 @@
+"""The encoder family: post-norm transformer blocks with absolute positions (BERT, RoBERTa, XLM-RoBERTa)."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from jaxcls.config.hf import HfView
+from jaxcls.layers.attention import Attend, Attention
+from jaxcls.layers.head import ClassificationHead, HeadKind
+from jaxcls.layers.linear import Embedding
+from jaxcls.layers.mlp import MLP
+from jaxcls.layers.norm import LayerNorm
+from jaxcls.layers.packed import PackedBatch
+from jaxcls.layers.stack import build_layers, run_layers
+from weights.rules import Rule, RuleTable
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """The flags in which the family's members differ."""
+
+    vocab_size: int
+    embed_dim: int
+    mlp_dim: int
+    num_layers: int
+    num_heads: int
+    num_positions: int
+    max_len: int
+    type_vocab_size: int
+    num_labels: int
+    pad_token_id: int | None
+    activation: str
+    norm_eps: float
+    head: HeadKind
+    # RoBERTa numbers positions from here, leaving out tokens equal to the padding id; None: plain 0, 1, 2 ...
+    position_padding_id: int | None = None
+    absolute_positions: bool = True
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.embed_dim // self.num_heads
+
+
+class EncoderEmbedding(nnx.Module):
+    """Word + position + token type embeddings, then LayerNorm."""
+
+    def __init__(self, cfg: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.position_padding_id = cfg.position_padding_id
+        self.tokens = Embedding(cfg.vocab_size, cfg.embed_dim, dtype=dtype, rngs=rngs)
+        self.positions = Embedding(cfg.num_positions, cfg.embed_dim, dtype=dtype, rngs=rngs)
+        self.token_types = Embedding(cfg.type_vocab_size, cfg.embed_dim, dtype=dtype, rngs=rngs)
+        self.norm = LayerNorm(cfg.embed_dim, eps=cfg.norm_eps)
+
+    def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
+        """Embeds every packed token."""
+        x = self.tokens(batch.input_ids) + self.token_types(batch.token_type_ids)
+        return self.norm(x + self.positions(self._position_ids(batch)))
+
+    def _position_ids(self, batch: PackedBatch) -> Int[Array, " T"]:
+        """transformers' create_position_ids_from_input_ids: a running count of tokens that are not padding."""
+        if self.position_padding_id is None:
+            return batch.positions
+        real = (batch.input_ids != self.position_padding_id).astype(jnp.int32)
+        before = jnp.cumsum(real) - real
+        count = before - before[batch.starts[batch.segment_ids]] + 1
+        # Padding of the batch has no segment; its position is any valid one.
+        return self.position_padding_id + jnp.where(batch.segment_ids >= 0, count * real, 0)
+
+
+class EncoderLayer(nnx.Module):
+    """norm(x + attn x), then norm(x + mlp x)."""
+
+    def __init__(self, cfg: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.attn = Attention(
+            cfg.embed_dim,
+            num_heads=cfg.num_heads,
+            num_kv_heads=cfg.num_heads,
+            head_dim=cfg.head_dim,
+            qkv_bias=True,
+            out_bias=True,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.attn_norm = LayerNorm(cfg.embed_dim, eps=cfg.norm_eps)
+        self.mlp = MLP(cfg.embed_dim, cfg.mlp_dim, act=cfg.activation, gated=False, bias=True, dtype=dtype, rngs=rngs)
+        self.mlp_norm = LayerNorm(cfg.embed_dim, eps=cfg.norm_eps)
+
+    def __call__(self, x: Float[Array, "T D"], attend: Attend) -> Float[Array, "T D"]:
+        """One block."""
+        x = self.attn_norm(x + self.attn(x, attend))
+        return self.mlp_norm(x + self.mlp(x))
+
+
+class EncoderClassifier(nnx.Module):
+    """Embeddings and blocks; `head` scores what the pooler picks."""
+
+    def __init__(self, cfg: EncoderConfig, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32, stacked: bool = False):
+        self.cfg = cfg
+        self.embed = EncoderEmbedding(cfg, dtype=dtype, rngs=rngs)
+        self.layers = build_layers(
+            lambda layer_rngs: EncoderLayer(cfg, dtype=dtype, rngs=layer_rngs),
+            cfg.num_layers,
+            stacked=stacked,
+            rngs=rngs,
+        )
+        self.head = ClassificationHead(cfg.embed_dim, cfg.num_labels, kind=cfg.head, bias=True, rngs=rngs)
+
+    def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
+        """Final hidden states of every packed token."""
+        attend = batch.attend(scale=self.cfg.head_dim**-0.5, causal=False)
+        x = self.embed(batch)
+        return run_layers(self.layers, x, lambda layer, y, _: layer(y, attend), (None,) * self.cfg.num_layers)
+
+
+def encoder_config(hf: HfView, *, head: HeadKind, pad_token_id: int, roberta_positions: bool) -> EncoderConfig:
+    """Reads the keys that BERT and RoBERTa configs share; defaults are those of transformers' classes."""
+    hf.expect("is_decoder", False)
+    hf.expect("add_cross_attention", False)
+    hf.expect("position_embedding_type", "absolute")
+    pad = hf.optional_int("pad_token_id", pad_token_id)
+    num_positions = hf.int("max_position_embeddings", 512)
+    offset = 0
+    if roberta_positions:
+        if pad is None:
+            raise hf.error("pad_token_id", None, "RoBERTa positions are counted from the padding id")
+        offset = pad + 1
+    num_heads, embed_dim = hf.int("num_attention_heads", 12), hf.int("hidden_size", 768)
+    if embed_dim % num_heads:
+        raise hf.error("num_attention_heads", num_heads, f"it does not divide hidden_size = {embed_dim}")
+    return EncoderConfig(
+        vocab_size=hf.int("vocab_size", 30522),
+        embed_dim=embed_dim,
+        mlp_dim=hf.int("intermediate_size", 3072),
+        num_layers=hf.int("num_hidden_layers", 12),
+        num_heads=num_heads,
+        num_positions=num_positions,
+        max_len=num_positions - offset,
+        type_vocab_size=hf.int("type_vocab_size", 2),
+        num_labels=hf.num_labels,
+        pad_token_id=pad,
+        activation=hf.activation("hidden_act", "gelu"),
+        norm_eps=hf.float("layer_norm_eps", 1e-12),
+        head=head,
+        position_padding_id=pad if roberta_positions else None,
+    )
+
+
+def encoder_weights(prefix: str, head: dict[str, str]) -> RuleTable:
+    """Rules for the tensor names below `prefix` ("bert", "roberta") that the family shares.
+
+    Args:
+        prefix: what the base model is called in the checkpoint.
+        head: checkpoint module -> our module, for the head's linear layers.
+    """
+    embed, hf, ours = f"{prefix}.embeddings.", f"{prefix}.encoder.layer.{{layer}}.", "layers.{layer}."
+    modules = {
+        embed + "LayerNorm": "embed.norm",
+        hf + "attention.self.query": ours + "attn.q",
+        hf + "attention.self.key": ours + "attn.k",
+        hf + "attention.self.value": ours + "attn.v",
+        hf + "attention.output.dense": ours + "attn.o",
+        hf + "attention.output.LayerNorm": ours + "attn_norm",
+        hf + "intermediate.dense": ours + "mlp.up",
+        hf + "output.dense": ours + "mlp.down",
+        hf + "output.LayerNorm": ours + "mlp_norm",
+        **head,
+    }
+    tables = {"word": "tokens", "position": "positions", "token_type": "token_types"}
+    return RuleTable(
+        rules=(
+            *(Rule(f"embed.{ours_}.weight", f"{embed}{theirs}_embeddings.weight") for theirs, ours_ in tables.items()),
+            *(
+                Rule(f"{target}.{leaf}", f"{source}.{leaf}")
+                for source, target in modules.items()
+                for leaf in ("weight", "bias")
+            ),
+        ),
+        ignore=(f"{prefix}.embeddings.position_ids", f"{prefix}.embeddings.token_type_ids", "lm_head.*", "cls.*"),
+        renames=(
+            # TensorFlow-era names of LayerNorm's parameters.
+            (r"LayerNorm\.gamma$", "LayerNorm.weight"),
+            (r"LayerNorm\.beta$", "LayerNorm.bias"),
+            (r"^(embeddings|encoder|pooler)\.", rf"{prefix}.\1."),
+        ),
+    )

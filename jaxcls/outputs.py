@@ -1,0 +1,115 @@
+"""What users get back. Plain Python and numpy; nothing lives on a device."""
+
+import dataclasses
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from jaxcls.config.labels import Labels
+from jaxcls.errors import JaxclsError
+
+OutputT = TypeVar("OutputT")
+
+
+class LabelScore(NamedTuple):
+    """A class and its score."""
+
+    label: str
+    score: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassificationOutput:
+    """Scores of one prompt.
+
+    Attributes:
+        probs: C scores after the activation; the logits themselves when the request said `use_activation=False`.
+        logits: C calibrated logits, before the activation.
+        exclusive: whether the classes compete (softmax over at least two), so that one of them is *the* label.
+    """
+
+    probs: list[float]
+    logits: list[float]
+    exclusive: bool
+    names: tuple[str, ...] = dataclasses.field(repr=False)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+        return len(self.probs)
+
+    @property
+    def label(self) -> str | None:
+        """The most likely class.
+
+        None where classes do not compete (multi-label, regression, one label): an argmax would look like an answer
+        there. `labels(threshold=...)` or the logits are.
+        """
+        return self.names[int(np.argmax(self.logits))] if self.exclusive else None
+
+    def labels(self, *, top_k: int | None = None, threshold: float | None = None) -> list[LabelScore]:
+        """Classes with their probs, best first.
+
+        Args:
+            top_k: at most so many.
+            threshold: only those whose prob is at least this.
+
+        Raises:
+            ValueError: top_k below 1.
+        """
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k must be at least 1, got {top_k}")
+        ranked = sorted(zip(self.names, self.probs, strict=True), key=lambda pair: -pair[1])
+        kept = [LabelScore(*pair) for pair in ranked if threshold is None or pair[1] >= threshold]
+        return kept[:top_k]
+
+
+@dataclasses.dataclass(frozen=True)
+class PoolingOutput:
+    """Raw pooled data.
+
+    Attributes:
+        data: float32, [C] for "classify", [tokens, C] for "token_classify".
+        logits: the same shape, before the activation.
+    """
+
+    data: np.ndarray
+    logits: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class RequestOutput(Generic[OutputT]):
+    """One prompt's result: either `outputs` or `error`.
+
+    Attributes:
+        request_id: "0", "1", ... in input order.
+        outputs: the scores; None if the prompt failed, so that nothing can pass for a score.
+        prompt_token_ids: what the model was given, after truncation.
+        error: why the prompt failed (only with `on_error="return"`).
+        num_cached_tokens: tokens whose computation was reused.
+        finished: always True; nothing is streamed.
+    """
+
+    request_id: str
+    outputs: OutputT | None
+    prompt_token_ids: list[int]
+    error: Exception | None = None
+    num_cached_tokens: int = 0
+    finished: bool = True
+
+
+ClassificationRequestOutput = RequestOutput[ClassificationOutput]
+PoolingRequestOutput = RequestOutput[PoolingOutput]
+
+
+def classification_output(
+    probs: np.ndarray, logits: np.ndarray, labels: Labels, *, exclusive: bool
+) -> ClassificationOutput:
+    """A ClassificationOutput from rows [C].
+
+    Raises:
+        JaxclsError: the rows do not have one score a label.
+    """
+    if probs.shape != (len(labels.names),):
+        raise JaxclsError(f"{len(labels.names)} labels, but scores of shape {probs.shape}")
+    return ClassificationOutput(probs.tolist(), logits.tolist(), exclusive, labels.names)

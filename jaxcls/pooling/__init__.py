@@ -1,0 +1,1 @@
+"""Pooling: which hidden states are scored, and what the scores mean."""

@@ -1,0 +1,58 @@
+"""Hidden states -> logits and scores, on device, in float32."""
+
+import dataclasses
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxcls.layers.head import ClassificationHead
+from jaxcls.layers.packed import PackedBatch
+from jaxcls.pooling.activation import ScoreActivation
+from jaxcls.pooling.select import last_token, mean_tokens
+
+
+class PoolerOutput(NamedTuple):
+    """One row per sequence (or per token, pooling type ALL), float32."""
+
+    probs: Float[Array, "rows C"]
+    logits: Float[Array, "rows C"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pooler:
+    """Pool, head, (z - mean) / sigma, activation where the request wants it.
+
+    Attributes:
+        pooling_type: CLS, LAST, MEAN: one row a sequence; ALL: one row a token.
+        activation: what turns logits into probs.
+        mean: subtracted from the logits.
+        sigma: divides the logits.
+        pad_token_id: the id that LAST skips at the end, None if the model has none.
+    """
+
+    pooling_type: Literal["CLS", "LAST", "MEAN", "ALL"]
+    activation: ScoreActivation
+    mean: float = 0.0
+    sigma: float = 1.0
+    pad_token_id: int | None = None
+
+    def __call__(self, hidden: Float[Array, "T D"], batch: PackedBatch, head: ClassificationHead) -> PoolerOutput:
+        """Scores a packed batch. `logits` are calibrated; `probs` equal them for requests without activation."""
+        logits = head(self._pool(hidden, batch), per_token=self.pooling_type == "ALL")
+        logits = (logits - self.mean) / self.sigma
+        wanted = batch.use_activation
+        if self.pooling_type == "ALL":
+            wanted = wanted[batch.segment_ids]
+        return PoolerOutput(jnp.where(wanted[:, None], self.activation(logits), logits), logits)
+
+    def _pool(self, hidden: Float[Array, "T D"], batch: PackedBatch) -> Float[Array, "rows D"]:
+        match self.pooling_type:
+            case "CLS":
+                return hidden[batch.starts]
+            case "LAST":
+                return hidden[last_token(batch, self.pad_token_id)]
+            case "MEAN":
+                return mean_tokens(hidden, batch)
+            case "ALL":
+                return hidden

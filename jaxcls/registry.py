@@ -1,0 +1,70 @@
+"""Hugging Face architecture name -> Architecture, imported on first use."""
+
+import difflib
+import importlib
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+
+from jaxcls.errors import ConfigError
+from jaxcls.models.architecture import Architecture
+
+ENTRY_POINT_GROUP = "jaxcls.architectures"
+
+_BUILT_IN = {
+    "BertForSequenceClassification": "jaxcls.models.bert:ARCHITECTURE",
+    "GemmaForSequenceClassification": "jaxcls.models.gemma:ARCHITECTURE",
+    "LlamaForSequenceClassification": "jaxcls.models.llama:ARCHITECTURE",
+    "Qwen2ForSequenceClassification": "jaxcls.models.qwen:QWEN2",
+    "Qwen3ForSequenceClassification": "jaxcls.models.qwen:QWEN3",
+    "RobertaForSequenceClassification": "jaxcls.models.roberta:ARCHITECTURE",
+    "XLMRobertaForSequenceClassification": "jaxcls.models.roberta:ARCHITECTURE",
+}
+
+
+def architecture_names() -> list[str]:
+    """Every name that can be loaded: built in, and registered by other packages under `jaxcls.architectures`."""
+    return sorted({*_BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))})
+
+
+def architectures() -> Iterator[Architecture]:
+    """All architectures, each once; imports every model file."""
+    seen: set[tuple[str, ...]] = set()
+    for name in architecture_names():
+        architecture = find_architecture(name)
+        if architecture.names not in seen:
+            seen.add(architecture.names)
+            yield architecture
+
+
+def find_architecture(name: str) -> Architecture:
+    """The architecture that config.json calls `name`. An import error of its file is raised as it is.
+
+    Raises:
+        ConfigError: unknown; the message lists the near names and what to do.
+    """
+    if name in _BUILT_IN:
+        module, attribute = _BUILT_IN[name].split(":")
+        return getattr(importlib.import_module(module), attribute)
+    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
+        return point.load()
+    raise ConfigError(_unknown(name))
+
+
+def _unknown(name: str) -> str:
+    known = architecture_names()
+    near = _same_model(name, known) or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    message = f"architecture {name!r} is not supported."
+    if near:
+        message += f" Near names: {', '.join(near)}."
+        message += (
+            f" If this checkpoint is such a model under another name, say so: "
+            f"hf_overrides={{'architectures': [{near[0]!r}]}}; if it has no classification head yet, add "
+            "head_init='zeros' or 'random' to start from an untrained one."
+        )
+    return f"{message} Supported: {', '.join(known)}; packages can add others (CONTRIBUTING.md)."
+
+
+def _same_model(name: str, known: list[str]) -> list[str]:
+    """BertModel, BertForMaskedLM -> BertForSequenceClassification."""
+    stem = name.split("For")[0].removesuffix("Model")
+    return [other for other in known if other.split("For")[0] == stem]

@@ -1,0 +1,116 @@
+"""Parquet files of texts, read in record batches."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxcls.rows.errors import RowsError
+from jaxcls.rows.readers import InputRow, Reader, Selection
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError as error:
+    raise RowsError('parquet files need pyarrow: pip install "jaxcls[parquet]"') from error
+
+_BATCH = 1024
+
+
+class ParquetReader(Reader):
+    """A .parquet file; the text columns must be strings.
+
+    Args:
+        arrow_values: Pass kept columns on as arrow scalars, exact in every type, instead of plain Python values.
+    """
+
+    def __init__(self, path: Path, selection: Selection, *, arrow_values: bool = False) -> None:
+        super().__init__(path, selection)
+        self._arrow_values = arrow_values
+        with _open(path) as file:
+            schema: pa.Schema = file.schema_arrow
+            self._num_rows = max(file.metadata.num_rows, 1)
+        self.columns = selection.kept(schema.names, path)
+        self.types: dict[str, pa.DataType] = {name: schema.field(name).type for name in self.columns}
+        for name in selection.texts:
+            if not _is_text(schema.field(name).type):
+                raise RowsError(f"column {name!r} of {path} has type {schema.field(name).type}, not string")
+        self._read = 0
+
+    @property
+    def fraction(self) -> float:
+        """How much of the file has been read, 0 to 1."""
+        return self._read / self._num_rows
+
+    def rows(self, skip: int = 0) -> Iterator[InputRow]:
+        """The rows from number `skip` on."""
+        with _open(self.path) as file:
+            first_row, groups = _groups_from(file.metadata, skip)
+            names = list(dict.fromkeys((*self.selection.texts, *self.columns)))
+            index = first_row
+            for batch in file.iter_batches(batch_size=_BATCH, row_groups=groups, columns=names):
+                start = max(skip - index, 0)
+                index += batch.num_rows
+                self._read = index
+                if start < batch.num_rows:
+                    yield from self._batch_rows(batch.slice(start), index - batch.num_rows + start)
+
+    def _batch_rows(self, batch: pa.RecordBatch, first: int) -> Iterator[InputRow]:
+        texts = {name: _texts(batch.column(name)) for name in self.selection.texts}
+        kept = {name: self._values(name, batch.column(name), texts) for name in self.columns}
+        for i in range(batch.num_rows):
+            columns = {name: values[i] for name, values in kept.items()}
+            record = {name: values[i] for name, values in texts.items()}
+            bad = next((value for value in record.values() if isinstance(value, UnicodeDecodeError)), None)
+            if bad is not None:
+                yield InputRow(first + i, None, columns, f"not valid UTF-8: {bad.reason} at byte {bad.start}")
+            else:
+                yield self.selection.row(first + i, record, columns)
+
+    def _values(self, name: str, column: pa.Array, texts: dict[str, list[Any]]) -> list[Any]:
+        if name in texts or _is_text(column.type):
+            values = texts[name] if name in texts else _texts(column)
+            return [None if isinstance(value, UnicodeDecodeError) else value for value in values]
+        if self._arrow_values:
+            return list(column)
+        if pa.types.is_temporal(column.type) and not pa.types.is_duration(column.type):
+            column = column.cast(pa.string())  # Python's datetime has no nanoseconds
+        return column.to_pylist()
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except pa.ArrowInvalid as problem:
+        raise RowsError(f"{path} is not a readable parquet file: {problem}") from problem
+
+
+def _groups_from(metadata: pq.FileMetaData, skip: int) -> tuple[int, list[int]]:
+    """First row of the row group that holds row `skip`, and the row groups from there on."""
+    first = 0
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group).num_rows
+        if first + rows > skip:
+            return first, list(range(group, metadata.num_row_groups))
+        first += rows
+    return first, []
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _texts(column: pa.Array) -> list[Any]:
+    """Values as str or None; bytes that are not UTF-8 give the UnicodeDecodeError itself."""
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        return [_text(value) for value in column]
+
+
+def _text(value: pa.Scalar) -> Any:
+    try:
+        return value.as_py()
+    except UnicodeDecodeError as problem:
+        return problem

@@ -1,0 +1,325 @@
+"""Files of texts, read row by row in bounded memory.
+
+A reader yields one `InputRow` for each row of its file, in order and numbered from 0. A row that cannot be used (no
+such column, null, not text, broken JSON, not UTF-8) is yielded too, with `error` set: rows are never dropped.
+"""
+
+import csv
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from jaxcls.rows.errors import RowsError
+
+Prompt = str | tuple[str, str]
+
+MAX_ROW_BYTES = 16 * 2**20
+"""Longest line, and longest csv field; more than this is a row with an error, so that memory stays bounded."""
+
+_PEEK = 100
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+@dataclass(frozen=True, slots=True)
+class InputRow:
+    """One row: its number, the text or pair to classify (None if there is an error), and the columns to pass on."""
+
+    index: int
+    prompt: Prompt | None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which columns hold the text (and its pair), and which are passed on to the output.
+
+    Attributes:
+        column: Column of the text.
+        pair_column: Column of the second text of a pair, or None.
+        keep: Names of the columns to pass on, "all" or "none".
+    """
+
+    column: str = "text"
+    pair_column: str | None = None
+    keep: tuple[str, ...] | Literal["all", "none"] = "all"
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns that are classified."""
+        return (self.column,) if self.pair_column is None else (self.column, self.pair_column)
+
+    def kept(self, available: Sequence[str], path: Path) -> tuple[str, ...]:
+        """Columns to pass on, of a file whose columns are `available`.
+
+        Raises:
+            RowsError: a named column is not in the file, or two columns have one name.
+        """
+        named = self.texts + (self.keep if isinstance(self.keep, tuple) else ())
+        missing = [name for name in named if name not in available]
+        if missing:
+            raise RowsError(f"{path} has no column {_names(missing)}; its columns are {_names(available)}")
+        if len(set(available)) < len(available):
+            raise RowsError(f"{path} has two columns of one name: {_names(available)}")
+        if isinstance(self.keep, tuple):
+            return self.keep
+        return tuple(available) if self.keep == "all" else ()
+
+    def row(self, index: int, record: Mapping[str, Any], columns: Mapping[str, Any]) -> InputRow:
+        """The row of `record` (column name -> value), or its error."""
+        for name in self.texts:
+            if name not in record:
+                return InputRow(index, None, columns, f"column {name!r} is missing")
+            value = record[name]
+            if not isinstance(value, str):
+                what = "null" if value is None else f"not text but {type(value).__name__}"
+                return InputRow(index, None, columns, f"column {name!r} is {what}")
+        texts = tuple(record[name] for name in self.texts)
+        return InputRow(index, texts if len(texts) == 2 else texts[0], columns)
+
+
+class Reader(ABC):
+    """A file of rows.
+
+    Attributes:
+        path: The file.
+        selection: Which of its columns are read.
+        columns: Names of the columns passed on, in the file's order; None where each row has its own.
+    """
+
+    columns: tuple[str, ...] | None
+
+    def __init__(self, path: Path, selection: Selection) -> None:
+        self.path = path
+        self.selection = selection
+
+    @property
+    @abstractmethod
+    def fraction(self) -> float:
+        """How much of the file has been read, 0 to 1."""
+
+    @abstractmethod
+    def rows(self, skip: int = 0) -> Iterator[InputRow]:
+        """The rows from number `skip` on."""
+
+
+class _Lines:
+    """Lines of a binary stream with their ends; a line over the limit is cut short and marked in `cut`."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        self.bytes_read = 0
+        self.cut = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        while line := self._next():
+            first = self.bytes_read == 0
+            self.bytes_read += len(line)
+            if len(line) > MAX_ROW_BYTES:
+                self.cut = True
+                self._skip_rest(line)
+            yield line.removeprefix(b"\xef\xbb\xbf") if first else line
+
+    def _next(self) -> bytes:
+        return self.stream.readline(MAX_ROW_BYTES + 1)
+
+    def _skip_rest(self, line: bytes) -> None:
+        while line and not line.endswith(b"\n"):
+            line = self._next()
+            self.bytes_read += len(line)
+
+    def take_cut(self) -> bool:
+        """Whether a line was cut since the last call."""
+        cut, self.cut = self.cut, False
+        return cut
+
+
+_TOO_LONG = f"the row is longer than {MAX_ROW_BYTES // 2**20} MiB"
+
+
+class _FileReader(Reader):
+    """What the readers of line-based files share: how far the file has been read."""
+
+    def __init__(self, path: Path, selection: Selection) -> None:
+        super().__init__(path, selection)
+        self._size = max(path.stat().st_size, 1)
+        self._lines: _Lines | None = None
+
+    @property
+    def fraction(self) -> float:
+        """How much of the file has been read, 0 to 1."""
+        return 0.0 if self._lines is None else min(self._lines.bytes_read / self._size, 1.0)
+
+
+def text_rows(stream: IO[bytes], name: str = "text") -> Iterator[InputRow]:
+    """Rows of a stream that holds one text a line; empty lines are empty texts."""
+    return _text_rows(_Lines(stream), name, keep=True)
+
+
+def _text_rows(lines: _Lines, name: str, *, keep: bool) -> Iterator[InputRow]:
+    for index, line in enumerate(lines):
+        if lines.take_cut():
+            yield InputRow(index, None, {}, _TOO_LONG)
+            continue
+        data = line.removesuffix(b"\n").removesuffix(b"\r")
+        try:
+            text, error = data.decode(), None
+        except UnicodeDecodeError as problem:
+            text, error = data.decode(errors="replace"), _not_utf8(problem)
+        yield InputRow(index, text if error is None else None, {name: text} if keep else {}, error)
+
+
+class TextReader(_FileReader):
+    """A .txt file: one text a line, in a column called "text"."""
+
+    def __init__(self, path: Path, selection: Selection) -> None:
+        super().__init__(path, selection)
+        self.columns = selection.kept(("text",), path)
+
+    def rows(self, skip: int = 0) -> Iterator[InputRow]:
+        """The rows from number `skip` on."""
+        with self.path.open("rb") as stream:
+            self._lines = _Lines(stream)
+            for row in _text_rows(self._lines, "text", keep=bool(self.columns)):
+                if row.index >= skip:
+                    yield row
+
+
+class JsonLinesReader(_FileReader):
+    """A .jsonl file: one JSON object a line; blank lines are not rows."""
+
+    def __init__(self, path: Path, selection: Selection) -> None:
+        super().__init__(path, selection)
+        self.columns = selection.keep if isinstance(selection.keep, tuple) else () if selection.keep == "none" else None
+        self._check_columns()
+
+    def rows(self, skip: int = 0) -> Iterator[InputRow]:
+        """The rows from number `skip` on."""
+        for index, (line, cut) in enumerate(self._records()):
+            if index >= skip:
+                yield self._row(index, line, cut)
+
+    def _records(self) -> Iterator[tuple[bytes, bool]]:
+        with self.path.open("rb") as stream:
+            self._lines = _Lines(stream)
+            for line in self._lines:
+                if line.strip():
+                    yield line, self._lines.take_cut()
+
+    def _row(self, index: int, line: bytes, cut: bool) -> InputRow:
+        record = _TOO_LONG if cut else parse_object(line)
+        if isinstance(record, str):
+            return InputRow(index, None, {}, record)
+        kept = record if self.columns is None else {name: record.get(name) for name in self.columns}
+        return self.selection.row(index, record, kept)
+
+    def _check_columns(self) -> None:
+        """Refuses a column that none of the first objects has: it is misspelt."""
+        seen: dict[str, None] = {}
+        for count, (line, _) in enumerate(self._records()):
+            record = parse_object(line)
+            seen.update(dict.fromkeys(record) if isinstance(record, dict) else {})
+            if count == _PEEK:
+                break
+        if seen:
+            self.selection.kept(tuple(seen), self.path)
+
+
+def parse_object(line: bytes) -> dict[str, Any] | str:
+    """The JSON object of a line, or what is wrong with it."""
+    try:
+        record = json.loads(line.decode(), parse_constant=_no_constant)
+        if _SURROGATE.search(line):
+            json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeDecodeError as problem:
+        return _not_utf8(problem)
+    except UnicodeEncodeError:
+        return "invalid JSON: a string holds half of a surrogate pair"
+    except RecursionError:
+        return "invalid JSON: nested too deeply"
+    except ValueError as problem:
+        return f"invalid JSON: {problem}"
+    return record if isinstance(record, dict) else f"not a JSON object but {type(record).__name__}"
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+class CsvReader(_FileReader):
+    """A .csv file: a header, commas, double quotes; fields may hold line breaks; blank lines are not rows."""
+
+    def __init__(self, path: Path, selection: Selection) -> None:
+        super().__init__(path, selection)
+        self._bad: UnicodeDecodeError | None = None
+        # One limit for the whole process is all the csv module has; its default of 128 KiB is too small for documents.
+        csv.field_size_limit(MAX_ROW_BYTES)
+        header = self._header()
+        self.header = header
+        self.columns = selection.kept(header, path)
+
+    def rows(self, skip: int = 0) -> Iterator[InputRow]:
+        """The rows from number `skip` on."""
+        index = -1
+        for fields in self._records():
+            if index >= skip:
+                yield self._row(index, fields)
+            index += 1
+
+    def _header(self) -> tuple[str, ...]:
+        header = next(self._records(), [])
+        if isinstance(header, str) or self._bad is not None:
+            raise RowsError(f"the header of {self.path} cannot be read: {self._bad or header}")
+        if not header:
+            raise RowsError(f"{self.path} is empty: a csv file starts with a line of column names")
+        return tuple(header)
+
+    def _records(self) -> Iterator[list[str] | str]:
+        """Fields of each record, or what is wrong with it."""
+        with self.path.open("rb") as stream:
+            self._lines = _Lines(stream)
+            records = csv.reader(self._decoded(self._lines), strict=True)
+            while True:
+                self._bad = None
+                try:
+                    fields = next(records)
+                except StopIteration:
+                    return
+                except csv.Error as problem:
+                    yield f"invalid csv: {problem}"
+                    continue
+                if self._lines.take_cut():
+                    yield _TOO_LONG
+                elif fields:
+                    yield fields
+
+    def _decoded(self, lines: _Lines) -> Iterator[str]:
+        for line in lines:
+            try:
+                yield line.decode()
+            except UnicodeDecodeError as problem:
+                self._bad = problem
+                yield line.decode(errors="replace")
+
+    def _row(self, index: int, fields: list[str] | str) -> InputRow:
+        if isinstance(fields, str):
+            return InputRow(index, None, {}, fields)
+        record = dict(zip(self.header, fields, strict=False))
+        kept = {name: record[name] for name in self.columns if name in record}
+        if self._bad is not None:
+            return InputRow(index, None, kept, _not_utf8(self._bad))
+        if len(fields) != len(self.header):
+            return InputRow(index, None, kept, f"{len(fields)} fields where the header has {len(self.header)}")
+        return self.selection.row(index, record, kept)
+
+
+def _not_utf8(problem: UnicodeDecodeError) -> str:
+    return f"not valid UTF-8: {problem.reason} at byte {problem.start}"
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names)

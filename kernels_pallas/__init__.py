@@ -1,0 +1,1 @@
+"""Attention kernels for packed classification batches; standalone, one folder an op."""

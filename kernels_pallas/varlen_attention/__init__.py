@@ -1,0 +1,5 @@
+"""Attention over packed sequences of different lengths, without a KV cache."""
+
+from kernels_pallas.varlen_attention.api import RowGroup, varlen_attention
+
+__all__ = ["RowGroup", "varlen_attention"]
