@@ -8,8 +8,8 @@ from tqdm import tqdm
 
 from jaxcls.config.engine import EngineOptions, engine_config
 from jaxcls.engine.engine import Engine
-from jaxcls.engine.pipeline import Pipeline, PromptParams
-from jaxcls.engine.request import Finished, Task
+from jaxcls.engine.pipeline import OnError, Pipeline, PromptParams
+from jaxcls.engine.request import Task
 from jaxcls.engine.setup import Model, load_model
 from jaxcls.engine.stats import Stats
 from jaxcls.errors import ConfigError
@@ -17,7 +17,6 @@ from jaxcls.inputs.prompt import Prompt, prompt_list
 from jaxcls.outputs import ClassificationRequestOutput, PoolingRequestOutput
 from jaxcls.pooling_params import PoolingParams
 
-OnError = Literal["raise", "return"]
 PoolingTask = Literal["classify", "token_classify"]
 UseTqdm = bool | Callable[..., Any]
 
@@ -159,6 +158,3 @@ def _bar(
         return items
     make = use_tqdm if callable(use_tqdm) else tqdm
     return make(items, total=total, desc=desc, unit=unit, dynamic_ncols=True)
-
-
-__all__ = ["LLM", "Finished", "OnError", "PoolingTask"]

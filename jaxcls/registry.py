@@ -66,5 +66,5 @@ def _unknown(name: str) -> str:
 
 def _same_model(name: str, known: list[str]) -> list[str]:
     """BertModel, BertForMaskedLM -> BertForSequenceClassification."""
-    stem = name.split("For")[0].removesuffix("Model")
+    stem = name.split("For", maxsplit=1)[0].removesuffix("Model")
     return [other for other in known if other.split("For")[0] == stem]

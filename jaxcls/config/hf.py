@@ -34,10 +34,10 @@ _GENERATION_ONLY = frozenset(
     "repetition_penalty suppress_tokens temperature top_k top_p typical_p use_cache".split()
 )
 # Ids that only the tokenizer uses; pad_token_id is not one of them.
-_TOKEN_IDS = frozenset("bos_token_id cls_token_id eos_token_id mask_token_id sep_token_id unk_token_id".split())
+_TOKENIZER_ONLY = frozenset("bos_token_id cls_token_id eos_token_id mask_token_id sep_token_id unk_token_id".split())
 # Same result, another order of computation.
 _EXECUTION = frozenset(("chunk_size_feed_forward", "tie_word_embeddings"))
-_IGNORED = _BOOKKEEPING | _TRAINING_ONLY | _GENERATION_ONLY | _TOKEN_IDS | _EXECUTION
+_IGNORED = _BOOKKEEPING | _TRAINING_ONLY | _GENERATION_ONLY | _TOKENIZER_ONLY | _EXECUTION
 
 _REQUIRED: Any = object()
 

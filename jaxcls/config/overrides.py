@@ -64,7 +64,7 @@ def _follow_labels(result: dict[str, Any], values: Mapping[str, Any], overrides:
     elif "num_labels" in overrides and len(values.get("id2label") or ()) not in (0, overrides["num_labels"]):
         result.pop("id2label", None)
         result.pop("label2id", None)
-    elif "label2id" in overrides and overrides["label2id"]:
+    elif overrides.get("label2id"):
         unknown = set(overrides["label2id"]) - set((values.get("id2label") or {}).values())
         if unknown:
             raise ConfigError(

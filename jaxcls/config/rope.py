@@ -70,9 +70,7 @@ def _read(take: _Parameters, rope_type: str, head_dim: int, outer_original: int 
         case "dynamic":
             # transformers scales from max_position_embeddings and only reads the other key for its cache.
             take.values.pop("original_max_position_embeddings", None)
-            return RopeConfig(
-                head_dim, theta, "dynamic", factor=float(take.take("factor")), original_max_len=max_len
-            )
+            return RopeConfig(head_dim, theta, "dynamic", factor=float(take.take("factor")), original_max_len=max_len)
         case "llama3" | "yarn":
             # A length outside the dictionary has priority over the one inside, as in transformers.
             inside = take.take("original_max_position_embeddings", max_len)

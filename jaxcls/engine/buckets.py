@@ -42,9 +42,7 @@ class Ladder:
     def smallest(self, fills: list[int], num_seqs: int) -> Bucket:
         """The cheapest bucket for rows filled so far."""
         return next(
-            b
-            for b in self.buckets
-            if b.rows >= len(fills) and b.row_len >= max(fills) and b.num_seqs >= num_seqs
+            b for b in self.buckets if b.rows >= len(fills) and b.row_len >= max(fills) and b.num_seqs >= num_seqs
         )
 
 

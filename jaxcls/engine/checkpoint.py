@@ -149,9 +149,7 @@ def _architecture_name(values: dict[str, Any], path: Path) -> str:
     return names[0]
 
 
-def _pooling(
-    path: Path, overrides: PoolerConfig, architecture: Architecture, name: str
-) -> tuple[SequencePooling, str]:
+def _pooling(path: Path, overrides: PoolerConfig, architecture: Architecture, name: str) -> tuple[SequencePooling, str]:
     """PoolerConfig, then sentence-transformers' modules.json, then the architecture."""
     if overrides.pooling_type is not None:
         return overrides.pooling_type, "pooler_config"
@@ -179,10 +177,14 @@ def read_json_list(path: Path) -> list[dict[str, Any]]:
 def _sentence_transformers_pooling(settings: dict[str, Any], source: Path) -> SequencePooling:
     known: dict[str, SequencePooling] = {"cls": "CLS", "cls_token": "CLS", "mean": "MEAN", "mean_tokens": "MEAN"}
     known |= {"lasttoken": "LAST"}
-    chosen = [key.removeprefix("pooling_mode_") for key, on in settings.items() if key.startswith("pooling_mode_") and on]
+    chosen = [
+        key.removeprefix("pooling_mode_") for key, on in settings.items() if key.startswith("pooling_mode_") and on
+    ]
     mode = settings.get("pooling_mode") or (chosen[0] if len(chosen) == 1 else "+".join(chosen))
     if mode not in known:
-        raise ConfigError(f"{source}: pooling mode {mode!r} is not supported; set pooler_config={{'pooling_type': ...}}")
+        raise ConfigError(
+            f"{source}: pooling mode {mode!r} is not supported; set pooler_config={{'pooling_type': ...}}"
+        )
     return known[mode]
 
 

@@ -37,6 +37,10 @@ class Engine:
         """Queues a validated request."""
         self._scheduler.add(request)
 
+    def cancel(self, request: Request) -> None:
+        """Drops a request that still waits; one that runs or is unknown is left alone."""
+        self._scheduler.remove(request)
+
     def step(self) -> list[Finished]:
         """Dispatches the next step if any, then fetches the oldest one that has enough behind it."""
         plan = self._scheduler.next_step()

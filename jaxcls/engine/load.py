@@ -15,9 +15,8 @@ from jaxcls.engine.request import Task
 from jaxcls.engine.runner import ModelRunner
 from jaxcls.engine.stats import Stats
 from jaxcls.errors import ConfigError
-from weights.dummy import DummySource
-from weights.loader import load
-from weights.source import Source, open_checkpoint
+from weights.loader import load, load_dummy
+from weights.source import open_checkpoint
 
 _DTYPES = {"float": jnp.float32, "float32": jnp.float32, "bfloat16": jnp.bfloat16}
 _DTYPES |= {"half": jnp.float16, "float16": jnp.float16}
@@ -61,11 +60,9 @@ def abstract_model(checkpoint: Checkpoint, options: EngineConfig) -> AbstractMod
 def load_weights(checkpoint: Checkpoint, model: AbstractModel, options: EngineConfig) -> dict[str, jax.Array]:
     """The checkpoint's tensors on the device, by parameter path."""
     table = checkpoint.architecture.weights(checkpoint.config)
-    source: Source
     if options.load_format == "dummy":
-        source = DummySource(dummy_shapes(checkpoint, model), options.seed)
-    else:
-        source = open_checkpoint(checkpoint.path)
+        return load_dummy(table, model.target, seed=options.seed)
+    source = open_checkpoint(checkpoint.path)
     return load(source, table, model.target, head_init=options.head_init, seed=options.seed)
 
 
@@ -89,22 +86,6 @@ def ladder(checkpoint: Checkpoint, options: EngineConfig) -> Ladder:
     default = 512 if jax.default_backend() == "cpu" else 8192
     max_tokens = options.max_num_batched_tokens or default
     return make_ladder(max_len=checkpoint.max_len, max_tokens=max_tokens, max_seqs=options.max_num_seqs)
-
-
-def dummy_shapes(checkpoint: Checkpoint, model: AbstractModel) -> dict[str, tuple[int, ...]]:
-    """Checkpoint tensor names and shapes that would fill the model, from the rules that copy tensors unchanged."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for rule in checkpoint.architecture.weights(checkpoint.config).rules:
-        if not isinstance(rule.source, str) or rule.transform != "identity":
-            raise ConfigError(f"load_format='dummy' cannot make {rule.source}, which is fused or transformed")
-        stacked = rule.layered and model.stacked
-        for layer in range(checkpoint.config.num_layers) if rule.layered else (None,):
-            path = rule.stacked_target if stacked else rule.target_at(layer)
-            if path in model.target:
-                shape = model.target[path].shape
-                (name,) = rule.sources_at(layer)
-                shapes[name] = shape[1:] if stacked else shape
-    return shapes
 
 
 def set_compilation_cache(directory: str | Path | bool | None) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jaxcls.engine.engine import Engine
 from jaxcls.engine.request import Finished, Request, Task
@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 
 # Prompts planned together: enough to pack rows well, few enough to bound memory.
 WINDOW = 4096
+
+
+OnError = Literal["raise", "return"]
+
+
+def check_on_error(on_error: str) -> None:
+    """Raises ConfigError unless `on_error` is one of the two it can be."""
+    if on_error not in ("raise", "return"):
+        raise ConfigError(f"on_error must be 'raise' or 'return', got {on_error!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +78,9 @@ class RequestBuilder:
                 parsed.append(error)
         params = [self._params.at(first + offset) for offset in range(len(prompts))]
         good = [i for i, prompt in enumerate(parsed) if not isinstance(prompt, PromptError)]
-        tokens = self._model.tokenizer([p for p in parsed if not isinstance(p, PromptError)],
-                                       [self._tokenize_options(params[i]) for i in good])
-        results: list[TokensPrompt | PromptError] = [p for p in parsed]  # type: ignore[assignment]
-        for i, result in zip(good, tokens, strict=True):
-            results[i] = result
+        texts = [prompt for prompt in parsed if not isinstance(prompt, PromptError)]
+        tokens = iter(self._model.tokenizer(texts, [self._tokenize_options(params[i]) for i in good]))
+        results = [prompt if isinstance(prompt, PromptError) else next(tokens) for prompt in parsed]
         return [self._request(first + i, result, params[i]) for i, result in enumerate(results)]
 
     def _tokenize_options(self, params: PoolingParams) -> TokenizeOptions:
@@ -81,9 +88,7 @@ class RequestBuilder:
             return self._options
         if self._options.max_tokens is not None:
             raise ConfigError("truncation is given both in PoolingParams and in tokenization_kwargs")
-        keep = check_max_tokens(
-            params.truncate_prompt_tokens, "truncate_prompt_tokens", self._model.checkpoint.max_len
-        )
+        keep = check_max_tokens(params.truncate_prompt_tokens, "truncate_prompt_tokens", self._model.checkpoint.max_len)
         return dataclasses.replace(self._options, max_tokens=keep)
 
     def _request(self, index: int, tokens: TokensPrompt | PromptError, params: PoolingParams) -> Request | PromptError:
@@ -99,8 +104,7 @@ class Pipeline:
     """One call of `classify` or `encode`; iterate to run it. A sized input gives a sized pipeline."""
 
     def __init__(self, model: "Model", prompts: Iterable[Any], task: Task, params: PromptParams, on_error: str):
-        if on_error not in ("raise", "return"):
-            raise ConfigError(f"on_error must be 'raise' or 'return', got {on_error!r}")
+        check_on_error(on_error)
         self._model, self._prompts, self._on_error = model, prompts, on_error
         self._builder = RequestBuilder(model, task, params)
         if isinstance(prompts, Sequence):

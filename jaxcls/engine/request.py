@@ -33,6 +33,10 @@ class Request:
         """Length of the sequence."""
         return len(self.tokens.token_ids)
 
+    def ordered(self, order: int) -> "Request":
+        """The same request under another order."""
+        return dataclasses.replace(self, order=order)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Finished:

@@ -39,6 +39,12 @@ class Scheduler:
         """Queues a request; its prompt must fit the ladder's longest row."""
         self._by_task.setdefault(request.task, _Waiting()).add(request)
 
+    def remove(self, request: Request) -> None:
+        """Takes a request out of the queue, if it is there."""
+        waiting = self._by_task.get(request.task)
+        if waiting is not None:
+            waiting.discard(request)
+
     def next_step(self) -> StepPlan | None:
         """Takes the next step's requests out of the queue; None if nothing waits."""
         candidates = [(waiting.first_key(), task) for task, waiting in self._by_task.items() if len(waiting)]
@@ -73,44 +79,45 @@ class _Waiting:
     """Requests of one task under two orders: who is first, and who is the longest that fits."""
 
     def __init__(self) -> None:
-        self._first: list[tuple[int, int, int, Request]] = []  # (order, -length, index, request), ascending
-        self._lengths: list[tuple[int, int, int, Request]] = []  # (length, -order, -index, request), ascending
+        self._first: list[Request] = []
+        self._lengths: list[Request] = []
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return len(self._first)
 
     def add(self, request: Request) -> None:
-        bisect.insort(self._first, _first_entry(request), key=lambda e: e[:3])
-        bisect.insort(self._lengths, _length_entry(request), key=lambda e: e[:3])
+        bisect.insort(self._first, request, key=_first_key)
+        bisect.insort(self._lengths, request, key=_length_key)
 
     def first_key(self) -> tuple[int, int, int]:
-        return self._first[0][:3]
+        return _first_key(self._first[0])
 
     def pop_first(self) -> Request:
-        request = self._first[0][3]
-        self._remove(request)
+        request = self._first[0]
+        self.discard(request)
         return request
 
     def pop_longest(self, room: int) -> Request | None:
         """The longest request of at most `room` tokens, the earliest of equals."""
-        at = bisect.bisect_right(self._lengths, room, key=lambda e: e[0])
+        at = bisect.bisect_right(self._lengths, room, key=lambda request: request.num_tokens)
         if at == 0:
             return None
-        request = self._lengths[at - 1][3]
-        self._remove(request)
+        request = self._lengths[at - 1]
+        self.discard(request)
         return request
 
-    def _remove(self, request: Request) -> None:
-        for entries, entry in ((self._first, _first_entry(request)), (self._lengths, _length_entry(request))):
-            at = bisect.bisect_left(entries, entry[:3], key=lambda e: e[:3])
-            while entries[at][3] is not request:
+    def discard(self, request: Request) -> None:
+        for entries, key in ((self._first, _first_key), (self._lengths, _length_key)):
+            at = bisect.bisect_left(entries, key(request), key=key)
+            while at < len(entries) and entries[at] is not request and key(entries[at]) == key(request):
                 at += 1
-            del entries[at]
+            if at < len(entries) and entries[at] is request:
+                del entries[at]
 
 
-def _first_entry(request: Request) -> tuple[int, int, int, Request]:
-    return request.order, -request.num_tokens, request.index, request
+def _first_key(request: Request) -> tuple[int, int, int]:
+    return request.order, -request.num_tokens, request.index
 
 
-def _length_entry(request: Request) -> tuple[int, int, int, Request]:
-    return request.num_tokens, -request.order, -request.index, request
+def _length_key(request: Request) -> tuple[int, int, int]:
+    return request.num_tokens, -request.order, -request.index

@@ -3,8 +3,8 @@
 import dataclasses
 
 from jaxcls.config.engine import EngineConfig
-from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint, open_tokenizer
 from jaxcls.engine.buckets import Ladder
+from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint, open_tokenizer
 from jaxcls.engine.load import ladder, load_runner
 from jaxcls.engine.pipeline import Outcome
 from jaxcls.engine.runner import ModelRunner

@@ -21,6 +21,14 @@ class TextPrompt:
     text: str
     text_pair: str | None = None
 
+    def __post_init__(self) -> None:
+        for text in (self.text, self.text_pair):
+            if text is not None and not text.isascii():
+                try:
+                    text.encode("utf-8")
+                except UnicodeEncodeError as error:
+                    raise PromptError(f"the text is not valid Unicode: {error.reason} at {error.start}") from None
+
 
 @dataclasses.dataclass(frozen=True)
 class TokensPrompt:

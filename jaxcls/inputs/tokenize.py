@@ -71,7 +71,7 @@ def _bool(given: dict[str, Any], key: str, default: bool | None) -> Any:
 
 
 def _max_tokens(given: dict[str, Any], max_len: int) -> int | None:
-    """vLLM's truncate_prompt_tokens, else transformers' truncation + max_length."""
+    """VLLM's truncate_prompt_tokens, else transformers' truncation + max_length."""
     keep = given.pop("truncate_prompt_tokens", None)
     truncation = given.pop("truncation", None)
     length = given.pop("max_length", None)
@@ -191,9 +191,11 @@ class TextTokenizer:
 
     def _kept(self, ids: list[int], excess: int, side: Side) -> list[int]:
         """Indices that remain: special tokens at both ends stay as long as there is anything else to cut."""
-        special = set() if self.backend is None else {
-            i for i, token in self.backend.get_added_tokens_decoder().items() if token.special
-        }
+        special = (
+            set()
+            if self.backend is None
+            else {i for i, token in self.backend.get_added_tokens_decoder().items() if token.special}
+        )
         first = next((i for i, t in enumerate(ids) if t not in special), 0)
         last = len(ids) - next((i for i, t in enumerate(reversed(ids)) if t not in special), 0)
         if last - first < excess:

@@ -97,9 +97,7 @@ def cos_sin(
     return jnp.cos(angles) * rope.attention_factor, jnp.sin(angles) * rope.attention_factor
 
 
-def rotate(
-    x: Float[Array, "T N H"], cos: Float[Array, "T half"], sin: Float[Array, "T half"]
-) -> Float[Array, "T N H"]:
+def rotate(x: Float[Array, "T N H"], cos: Float[Array, "T half"], sin: Float[Array, "T half"]) -> Float[Array, "T N H"]:
     """Rotates pairs (i, i + H/2), the layout of Hugging Face checkpoints; float32 inside."""
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     cos, sin = cos[:, None, :], sin[:, None, :]

@@ -15,7 +15,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 
-def build_layers(make: Callable[[nnx.Rngs], nnx.Module], num_layers: int, *, stacked: bool, rngs: nnx.Rngs) -> nnx.Module:
+def build_layers(
+    make: Callable[[nnx.Rngs], nnx.Module], num_layers: int, *, stacked: bool, rngs: nnx.Rngs
+) -> nnx.Module:
     """Makes the layers in the layout asked for; `run_layers` runs either."""
     if not stacked:
         return nnx.List([make(rngs) for _ in range(num_layers)])
@@ -31,7 +33,7 @@ def run_layers(
     call: Callable[[Any, Float[Array, "T D"], Any], Float[Array, "T D"]],
     per_layer: Sequence[int | None],
 ) -> Float[Array, "T D"]:
-    """x through every layer: x = call(layer, x, value).
+    """X through every layer: x = call(layer, x, value).
 
     Args:
         layers: what `build_layers` made.
@@ -47,7 +49,9 @@ def run_layers(
         return x
     graphdef, state = nnx.split(layers)
     uniform = len(set(per_layer)) == 1
-    values = None if uniform else jnp.array([jnp.iinfo(jnp.int32).max if v is None else v for v in per_layer], jnp.int32)
+    values = (
+        None if uniform else jnp.array([jnp.iinfo(jnp.int32).max if v is None else v for v in per_layer], jnp.int32)
+    )
 
     def step(carry: Float[Array, "T D"], slices: tuple[Any, Any]) -> tuple[Float[Array, "T D"], None]:
         layer_state, value = slices

@@ -97,9 +97,7 @@ class DecoderClassifier(nnx.Module):
             x = x * jnp.asarray(self.cfg.embed_scale, x.dtype)
         rotation = cos_sin(self.cfg.rope, batch.positions, batch.token_lengths())
         attend = batch.attend(scale=self.cfg.head_dim**-0.5, causal=not self.cfg.bidirectional)
-        x = run_layers(
-            self.layers, x, lambda layer, y, window: layer(y, attend, rotation, window), self.cfg.windows
-        )
+        x = run_layers(self.layers, x, lambda layer, y, window: layer(y, attend, rotation, window), self.cfg.windows)
         return self.final_norm(x)
 
 

@@ -60,7 +60,7 @@ class EncoderEmbedding(nnx.Module):
         return self.norm(x + self.positions(self._position_ids(batch)))
 
     def _position_ids(self, batch: PackedBatch) -> Int[Array, " T"]:
-        """transformers' create_position_ids_from_input_ids: a running count of tokens that are not padding."""
+        """Transformers' create_position_ids_from_input_ids: a running count of tokens that are not padding."""
         if self.position_padding_id is None:
             return batch.positions
         real = (batch.input_ids != self.position_padding_id).astype(jnp.int32)

@@ -6,7 +6,6 @@ from jaxtyping import Array, Float, Int
 
 from kernels_pallas.varlen_attention import reference, xla
 
-
 # (count, length): so many consecutive rows of so many tokens. No sequence crosses a row.
 RowGroup = tuple[int, int]
 

@@ -1,0 +1,186 @@
+"""AsyncLLM: the same model for concurrent callers on an event loop."""
+
+import asyncio
+import dataclasses
+import itertools
+import queue
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Self, Unpack
+
+from jaxcls.config.engine import EngineOptions, engine_config
+from jaxcls.engine.engine import Engine
+from jaxcls.engine.pipeline import OnError, Outcome, PromptParams, RequestBuilder, check_on_error
+from jaxcls.engine.request import Finished, Request, Task
+from jaxcls.engine.setup import Model, load_model
+from jaxcls.engine.stats import Stats
+from jaxcls.errors import JaxclsError, PromptError
+from jaxcls.inputs.prompt import Prompt, prompt_list
+from jaxcls.llm import PoolingTask, check_task
+from jaxcls.outputs import ClassificationRequestOutput, PoolingRequestOutput
+from jaxcls.pooling_params import PoolingParams
+
+
+class AsyncLLM:
+    """`LLM` over asyncio: prompts of all callers share steps, the oldest first.
+
+    Example:
+        >>> llm = AsyncLLM("demo")
+        >>> (out,) = await llm.classify("fn main() {}")
+
+    Close it with `close()` or `async with`; a pending call is then an error, never a hang.
+    """
+
+    def __init__(self, model: str | Path, **options: Unpack[EngineOptions]):
+        """Loads like `LLM`, with the same arguments and errors."""
+        self.model: Model = load_model(engine_config(model, dict(options)))
+        self._worker = _Worker(self.model)
+
+    @property
+    def stats(self) -> Stats:
+        """Counters since construction."""
+        return self.model.stats
+
+    async def classify(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        pooling_params: PoolingParams | Sequence[PoolingParams] | None = None,
+        tokenization_kwargs: dict[str, Any] | None = None,
+        on_error: OnError = "raise",
+    ) -> list[ClassificationRequestOutput]:
+        """See `LLM.classify`. Cancelling the call drops its prompts that have not run."""
+        outcomes = await self._run(prompts, "classify", pooling_params, tokenization_kwargs, on_error)
+        return [self.model.classification(outcome) for outcome in outcomes]
+
+    async def encode(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        pooling_params: PoolingParams | Sequence[PoolingParams] | None = None,
+        *,
+        pooling_task: PoolingTask | None = None,
+        tokenization_kwargs: dict[str, Any] | None = None,
+        on_error: OnError = "raise",
+    ) -> list[PoolingRequestOutput]:
+        """See `LLM.encode`."""
+        task = check_task(pooling_task)
+        outcomes = await self._run(prompts, task, pooling_params, tokenization_kwargs, on_error)
+        return [self.model.pooling(outcome) for outcome in outcomes]
+
+    def close(self) -> None:
+        """Stops the engine thread; calls that still wait fail."""
+        self._worker.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.close)
+
+    async def _run(
+        self, prompts: Any, task: Task, pooling_params: Any, tokenization_kwargs: Any, on_error: OnError
+    ) -> list[Outcome]:
+        check_on_error(on_error)
+        listed = prompt_list(prompts)
+        params = PromptParams(pooling_params, tokenization_kwargs)
+        params.check_count(len(listed))
+        builder = RequestBuilder(self.model, task, params)
+        built = await asyncio.to_thread(builder.build, 0, listed)
+        failed = next((b for b in built if isinstance(b, PromptError)), None)
+        if failed is not None and on_error == "raise":
+            raise failed
+        futures = [None if isinstance(b, PromptError) else self._worker.submit(b) for b in built]
+        waiting = [asyncio.wrap_future(f) for f in futures if f is not None]
+        finished = iter(await asyncio.gather(*waiting))
+        outcomes = []
+        for index, request in enumerate(built):
+            if isinstance(request, PromptError):
+                outcomes.append(Outcome(index, [], None, request))
+            else:
+                row: Finished = next(finished)
+                outcomes.append(Outcome(index, request.tokens.token_ids, row, row.error))
+        error = next((o.error for o in outcomes if o.error is not None), None)
+        if error is not None and on_error == "raise":
+            raise error
+        return outcomes
+
+
+class _Worker:
+    """The thread that owns the engine. Every future it is given is completed, whatever happens."""
+
+    def __init__(self, model: Model):
+        self._model = model
+        self._inbox: queue.SimpleQueue[_Submit | _Cancel | None] = queue.SimpleQueue()
+        self._orders = itertools.count()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._loop, name="jaxcls-engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request) -> Future[Finished]:
+        """Queues a request behind those before it."""
+        future: Future[Finished] = Future()
+        with self._lock:
+            if self._closed:
+                raise JaxclsError("this AsyncLLM is closed")
+            ordered = request.ordered(next(self._orders))
+            self._inbox.put(_Submit(ordered, future))
+        future.add_done_callback(lambda f: self._inbox.put(_Cancel(ordered)) if f.cancelled() else None)
+        return future
+
+    def close(self) -> None:
+        """Stops the thread."""
+        with self._lock:
+            self._closed = True
+        self._inbox.put(None)
+        self._thread.join()
+
+    def _loop(self) -> None:
+        engine = Engine(self._model.runner, self._model.ladder, self._model.stats)
+        pending: dict[int, Future[Finished]] = {}
+        while self._receive(engine, pending):
+            try:
+                for finished in engine.step():
+                    future = pending.pop(finished.request.order, None)
+                    if future is not None and future.set_running_or_notify_cancel():
+                        future.set_result(finished)
+            except Exception as error:  # a failing step fails its callers, not the thread
+                engine.abort()
+                _fail_all(pending, error)
+        _fail_all(pending, JaxclsError("this AsyncLLM was closed"))
+
+    def _receive(self, engine: Engine, pending: dict[int, Future[Finished]]) -> bool:
+        """Moves what has arrived into the engine; waits only when there is nothing to do. False: closed."""
+        while True:
+            try:
+                match self._inbox.get(block=engine.idle):
+                    case _Submit(request, future):
+                        pending[request.order] = future
+                        engine.add(request)
+                    case _Cancel(request):
+                        pending.pop(request.order, None)
+                        engine.cancel(request)
+                    case None:
+                        return False
+            except queue.Empty:
+                return True
+
+
+@dataclasses.dataclass(frozen=True)
+class _Submit:
+    request: Request
+    future: Future[Finished]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cancel:
+    request: Request
+
+
+def _fail_all(pending: dict[int, Future[Finished]], error: Exception) -> None:
+    for future in pending.values():
+        if future.set_running_or_notify_cancel():
+            future.set_exception(error)
+    pending.clear()
