@@ -20,7 +20,7 @@ class ParquetReader(Reader):
     """A .parquet file; the text columns must be strings.
 
     Args:
-        arrow_values: Pass kept columns on as arrow scalars, exact in every type, instead of plain Python values.
+        arrow_values: Pass kept columns on as arrow arrays of one value, exact in every type, not as Python values.
     """
 
     def __init__(self, path: Path, selection: Selection, *, arrow_values: bool = False) -> None:
@@ -71,7 +71,7 @@ class ParquetReader(Reader):
             values = texts[name] if name in texts else _texts(column)
             return [None if isinstance(value, UnicodeDecodeError) else value for value in values]
         if self._arrow_values:
-            return list(column)
+            return [column.slice(i, 1) for i in range(len(column))]
         if pa.types.is_temporal(column.type) and not pa.types.is_duration(column.type):
             column = column.cast(pa.string())  # Python's datetime has no nanoseconds
         return column.to_pylist()

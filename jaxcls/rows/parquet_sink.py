@@ -134,6 +134,8 @@ class ParquetSink(FileSink):
 
 
 def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if isinstance(values[0], pa.Array):
+        return pa.concat_arrays(values)
     if pa.types.is_string(kind):
         values = [None if value is None else to_cell(value) for value in values]
     return pa.array(values, type=kind)

@@ -232,7 +232,7 @@ class JsonLinesReader(_FileReader):
 def parse_object(line: bytes) -> dict[str, Any] | str:
     """The JSON object of a line, or what is wrong with it."""
     try:
-        record = json.loads(line.decode(), parse_constant=_no_constant)
+        record = json.loads(line.decode().strip(), parse_constant=_no_constant)
         if _SURROGATE.search(line):
             json.dumps(record, ensure_ascii=False).encode()
     except UnicodeDecodeError as problem:
@@ -290,17 +290,16 @@ class CsvReader(_FileReader):
                 except StopIteration:
                     return
                 except csv.Error as problem:
-                    yield f"invalid csv: {problem}"
+                    yield _TOO_LONG if self._lines.take_cut() else f"invalid csv: {problem}"
                     continue
-                if self._lines.take_cut():
-                    yield _TOO_LONG
-                elif fields:
+                if fields:
                     yield fields
 
     def _decoded(self, lines: _Lines) -> Iterator[str]:
         for line in lines:
             try:
-                yield line.decode()
+                # A line cut short could leave a quote open, which would swallow the next rows; this ends the record.
+                yield '"x"x' if lines.cut else line.decode()
             except UnicodeDecodeError as problem:
                 self._bad = problem
                 yield line.decode(errors="replace")

@@ -166,10 +166,12 @@ def to_json(value: Any) -> str:
 
 
 def to_cell(value: Any) -> str:
-    """A value in a csv file or a column of strings: text as it is, None empty, anything else as JSON."""
+    """A value in a csv file or a column of strings: text as it is, None empty, numbers and lists as JSON."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else to_json(value)
+    if isinstance(value, bool | int | float | dict | list):
+        return to_json(value)
+    return value if isinstance(value, str) else _plain(value)
 
 
 def _without_nan(value: Any) -> Any:
