@@ -156,5 +156,7 @@ def _bar(
 ) -> Iterable[Any]:
     if not use_tqdm:
         return items
-    make = use_tqdm if callable(use_tqdm) else tqdm
-    return make(items, total=total, desc=desc, unit=unit, dynamic_ncols=True)
+    if callable(use_tqdm):
+        return use_tqdm(items, total=total, desc=desc, unit=unit)
+    # Short work is over before a bar is of use.
+    return tqdm(items, total=total, desc=desc, unit=unit, dynamic_ncols=True, delay=0.5)

@@ -29,7 +29,7 @@ class EngineOptions(TypedDict, total=False):
     pooler_config: PoolerConfig | dict[str, Any] | None
     revision: str | None
     tokenizer_revision: str | None
-    hf_token: str | bool | None
+    hf_token: str | None
     download_dir: str | Path | None
     local_files_only: bool
     load_format: Literal["auto", "safetensors", "dummy"]
@@ -86,7 +86,7 @@ class EngineConfig(BaseModel):
     pooler_config: PoolerConfig | None = None
     revision: str | None = None
     tokenizer_revision: str | None = None
-    hf_token: str | bool | None = None
+    hf_token: str | None = None
     download_dir: str | Path | None = None
     local_files_only: bool = False
     load_format: Literal["auto", "safetensors", "dummy"] = "auto"

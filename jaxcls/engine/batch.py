@@ -1,5 +1,6 @@
 """A step plan -> arrays of the bucket's shape."""
 
+import jax
 import numpy as np
 
 from jaxcls.engine.buckets import Bucket
@@ -8,36 +9,43 @@ from jaxcls.layers.packed import PackedBatch
 
 
 def build_batch(plan: StepPlan) -> PackedBatch:
-    """Numpy arrays of one step; request i of `plan.requests` is segment i."""
-    batch = empty_batch(plan.bucket)
+    """One step's batch, put on the device; request i of `plan.requests` is segment i."""
+    arrays = _empty(plan.bucket)
     segment = 0
     for row_index, row in enumerate(plan.rows):
         start = row_index * plan.bucket.row_len
         for request in row:
             length = request.num_tokens
             part = slice(start, start + length)
-            batch.input_ids[part] = request.tokens.token_ids
+            arrays["input_ids"][part] = request.tokens.token_ids
             if request.tokens.token_type_ids is not None:
-                batch.token_type_ids[part] = request.tokens.token_type_ids
-            batch.positions[part] = np.arange(length)
-            batch.segment_ids[part] = segment
-            batch.starts[segment], batch.lengths[segment] = start, length
-            batch.use_activation[segment] = request.use_activation
+                arrays["token_type_ids"][part] = request.tokens.token_type_ids
+            arrays["positions"][part] = np.arange(length)
+            arrays["segment_ids"][part] = segment
+            arrays["starts"][segment], arrays["lengths"][segment] = start, length
+            arrays["use_activation"][segment] = request.use_activation
             start += length
             segment += 1
-    return batch
+    return _on_device(arrays, plan.bucket)
 
 
 def empty_batch(bucket: Bucket) -> PackedBatch:
-    """All padding; also what warm-up runs."""
-    num_tokens, num_seqs = bucket.num_tokens, bucket.num_seqs
-    return PackedBatch(
-        input_ids=np.zeros(num_tokens, np.int32),
-        token_type_ids=np.zeros(num_tokens, np.int32),
-        positions=np.zeros(num_tokens, np.int32),
-        segment_ids=np.full(num_tokens, -1, np.int32),
-        starts=np.zeros(num_seqs, np.int32),
-        lengths=np.zeros(num_seqs, np.int32),
-        use_activation=np.ones(num_seqs, bool),
-        row_groups=((bucket.rows, bucket.row_len),),
-    )
+    """A batch of padding only, which warm-up runs."""
+    return _on_device(_empty(bucket), bucket)
+
+
+def _empty(bucket: Bucket) -> dict[str, np.ndarray]:
+    tokens, seqs = bucket.num_tokens, bucket.num_seqs
+    return {
+        "input_ids": np.zeros(tokens, np.int32),
+        "token_type_ids": np.zeros(tokens, np.int32),
+        "positions": np.zeros(tokens, np.int32),
+        "segment_ids": np.full(tokens, -1, np.int32),
+        "starts": np.zeros(seqs, np.int32),
+        "lengths": np.zeros(seqs, np.int32),
+        "use_activation": np.ones(seqs, bool),
+    }
+
+
+def _on_device(arrays: dict[str, np.ndarray], bucket: Bucket) -> PackedBatch:
+    return PackedBatch(**jax.device_put(arrays), row_groups=((bucket.rows, bucket.row_len),))

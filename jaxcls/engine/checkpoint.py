@@ -1,6 +1,7 @@
 """A checkpoint as it will be run: everything decided, nothing loaded."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,7 +73,7 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
         ConfigError: a config that cannot be honoured.
         CheckpointError: no such directory or hub repository.
     """
-    path, is_hub = _locate(options)
+    path, is_hub = _locate(options.model, options.revision, options, weights=options.load_format != "dummy")
     config_path = path / "config.json"
     if not config_path.is_file():
         raise ConfigError(f"{path} has no config.json: it is not a Hugging Face checkpoint")
@@ -103,38 +104,33 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
 
 def open_tokenizer(checkpoint: Checkpoint, options: EngineConfig) -> TextTokenizer:
     """The checkpoint's tokenizer, or that of `options.tokenizer`."""
-    limits = {
-        "max_len": checkpoint.max_len,
-        "vocab_size": checkpoint.config.vocab_size,
-        "num_token_types": checkpoint.config.type_vocab_size,
-    }
+    tokenizer = partial(
+        TextTokenizer,
+        max_len=checkpoint.max_len,
+        vocab_size=checkpoint.config.vocab_size,
+        num_token_types=checkpoint.config.type_vocab_size,
+    )
     if options.skip_tokenizer_init:
-        return TextTokenizer(backend=None, **limits)
+        return tokenizer(backend=None)
     path = checkpoint.path
     if options.tokenizer is not None:
-        found = resolve(
-            str(options.tokenizer),
-            revision=options.tokenizer_revision,
-            token=options.hf_token,
-            cache_dir=options.download_dir,
-            local_files_only=options.local_files_only,
-        )
-        path = found.path
+        path, _ = _locate(options.tokenizer, options.tokenizer_revision, options, weights=False)
     files = load_tokenizer(path)
     lower = bool(read_json(path / "sentence_bert_config.json").get("do_lower_case", False))
-    return TextTokenizer(backend=files.backend, side=files.side, lower_case=lower, **limits)
+    return tokenizer(backend=files.backend, side=files.side, lower_case=lower)
 
 
-def _locate(options: EngineConfig) -> tuple[Path, bool]:
-    model = str(options.model)
-    if model == DEMO:
+def _locate(name: str | Path, revision: str | None, options: EngineConfig, *, weights: bool) -> tuple[Path, bool]:
+    """The directory of a model or tokenizer, and whether it came from the hub."""
+    if str(name) == DEMO:
         return Path(jaxcls.__file__).parent / "demo", False
     found = resolve(
-        model,
-        revision=options.revision,
+        str(name),
+        revision=revision,
         token=options.hf_token,
         cache_dir=options.download_dir,
         local_files_only=options.local_files_only,
+        weights=weights,
     )
     return found.path, found.is_hub
 

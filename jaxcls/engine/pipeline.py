@@ -65,7 +65,8 @@ class RequestBuilder:
     """Prompts of one call -> validated requests."""
 
     def __init__(self, model: "Model", task: Task, params: PromptParams):
-        self._model, self._task, self._params = model, task, params
+        self._model, self._params = model, params
+        self._task: Task = task
         self._options = tokenize_options(params.tokenization, max_len=model.checkpoint.max_len)
 
     def build(self, first: int, prompts: Sequence[Any]) -> list[Request | PromptError]:

@@ -47,10 +47,10 @@ class Scheduler:
 
     def next_step(self) -> StepPlan | None:
         """Takes the next step's requests out of the queue; None if nothing waits."""
-        candidates = [(waiting.first_key(), task) for task, waiting in self._by_task.items() if len(waiting)]
-        if not candidates:
+        busy: list[Task] = [task for task, waiting in self._by_task.items() if len(waiting)]
+        if not busy:
             return None
-        task = min(candidates)[1]
+        task = min(busy, key=lambda task: self._by_task[task].first_key())
         waiting = self._by_task[task]
         first = waiting.pop_first()
         full = self._ladder.full(self._ladder.row_len(first.num_tokens))

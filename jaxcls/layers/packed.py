@@ -5,13 +5,10 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxcls.layers.attention import Attend
 from kernels_pallas.varlen_attention import RowGroup, varlen_attention
-
-HostOrDevice = Array | np.ndarray
 
 
 @jax.tree_util.register_dataclass
@@ -23,13 +20,13 @@ class PackedBatch:
     padding. Unused sequence slots have length 0.
     """
 
-    input_ids: Int[HostOrDevice, " T"]
-    token_type_ids: Int[HostOrDevice, " T"]
-    positions: Int[HostOrDevice, " T"]  # 0-based, within the token's sequence
-    segment_ids: Int[HostOrDevice, " T"]  # index of the token's sequence; -1 = padding
-    starts: Int[HostOrDevice, " S"]  # where each sequence begins in the stream
-    lengths: Int[HostOrDevice, " S"]  # its number of tokens; 0 = unused slot
-    use_activation: Bool[HostOrDevice, " S"]
+    input_ids: Int[Array, " T"]
+    token_type_ids: Int[Array, " T"]
+    positions: Int[Array, " T"]  # 0-based, within the token's sequence
+    segment_ids: Int[Array, " T"]  # index of the token's sequence; -1 = padding
+    starts: Int[Array, " S"]  # where each sequence begins in the stream
+    lengths: Int[Array, " S"]  # its number of tokens; 0 = unused slot
+    use_activation: Bool[Array, " S"]
     row_groups: tuple[RowGroup, ...] = dataclasses.field(metadata={"static": True})
 
     def token_lengths(self) -> Int[Array, " T"]:
