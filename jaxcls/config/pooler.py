@@ -1,6 +1,6 @@
 """PoolerConfig: how pooled hidden states become scores."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -49,7 +49,7 @@ class PoolerConfig(BaseModel):
         return values
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "PoolerConfig":
         if self.logit_bias is not None and self.logit_mean is not None:
             raise ConfigError("PoolerConfig: logit_bias is the older name of logit_mean; give one of them")
         if self.logit_scale is not None and self.logit_sigma is not None:

@@ -1,6 +1,6 @@
 """Multi-head attention over packed tokens; layout and masking are the business of the `attend` it is given."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from flax import nnx
@@ -13,6 +13,7 @@ from jaxcls.layers.rope import rotate
 Rotation = tuple[Float[Array, "T half"], Float[Array, "T half"]]
 
 
+@runtime_checkable
 class Attend(Protocol):
     """One step's attention op: knows the packing, the scale and the direction, not the weights."""
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from flax import nnx
@@ -16,6 +16,7 @@ from weights.rules import RuleTable
 PoolingType = Literal["CLS", "LAST", "MEAN", "ALL"]
 
 
+@runtime_checkable
 class ModelConfig(Protocol):
     """The part of a family's config that the engine reads; each family adds its own flags."""
 
@@ -35,6 +36,7 @@ class ModelConfig(Protocol):
     def absolute_positions(self) -> bool: ...
 
 
+@runtime_checkable
 class Classifier(Protocol):
     """A model: packed tokens to hidden states, and the head that turns pooled ones into logits."""
 

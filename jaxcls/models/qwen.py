@@ -25,6 +25,7 @@ def _windows(hf: HfView, num_layers: int) -> tuple[int | None, ...]:
 
 def _config(hf: HfView, *, qwen3: bool) -> DecoderConfig:
     hf.ignore("tie_word_embeddings")
+    hf.expect("use_mrope", False)
     num_heads, embed_dim = hf.int("num_attention_heads", 32), hf.int("hidden_size", 4096)
     num_layers = hf.int("num_hidden_layers", 32)
     head_dim = hf.int("head_dim", 128 if qwen3 else embed_dim // num_heads)
