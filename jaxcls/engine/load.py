@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from jaxcls.config.engine import EngineConfig
 from jaxcls.engine.buckets import Ladder, make_ladder
@@ -39,7 +40,7 @@ class AbstractModel:
     state: Any
     target: dict[str, jax.ShapeDtypeStruct]
     stacked: bool
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
 
 def abstract_model(checkpoint: Checkpoint, options: EngineConfig) -> AbstractModel:

@@ -2,8 +2,8 @@
 
 from typing import Protocol, runtime_checkable
 
-import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxcls.layers.linear import Linear
@@ -42,7 +42,7 @@ class Attention(nnx.Module):
         qkv_bias: bool,
         out_bias: bool,
         qk_norm_eps: float | None = None,
-        dtype: jnp.dtype,
+        dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
         self.head_dim = head_dim

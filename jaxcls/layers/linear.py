@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 
-def matmul_precision(dtype: jnp.dtype) -> jax.lax.Precision:
+def matmul_precision(dtype: DTypeLike) -> jax.lax.Precision:
     """float32 means float32: TPUs and recent GPUs would otherwise multiply in fewer bits."""
     return jax.lax.Precision.HIGHEST if dtype == jnp.float32 else jax.lax.Precision.DEFAULT
 
@@ -17,7 +18,7 @@ class Linear(nnx.Module):
     Products accumulate in float32 whatever the dtype: on CPU, XLA is 2.4x faster with than without that for bfloat16.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, *, bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, in_dim: int, out_dim: int, *, bias: bool, dtype: DTypeLike, rngs: nnx.Rngs):
         self.weight = nnx.Param(0.02 * jax.random.normal(rngs.params(), (out_dim, in_dim), dtype))
         self.bias = nnx.Param(jnp.zeros((out_dim,), dtype)) if bias else None
 
@@ -38,7 +39,7 @@ class Linear(nnx.Module):
 class Embedding(nnx.Module):
     """A lookup table [V, D]."""
 
-    def __init__(self, num_embeddings: int, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, num_embeddings: int, dim: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.weight = nnx.Param(0.02 * jax.random.normal(rngs.params(), (num_embeddings, dim), dtype))
 
     def __call__(self, ids: Int[Array, " T"]) -> Float[Array, "T D"]:

@@ -1,7 +1,7 @@
 """The two feed-forward shapes: plain (up, down) and gated (gate, up, down)."""
 
-import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxcls.layers.activation import activation
@@ -11,7 +11,7 @@ from jaxcls.layers.linear import Linear
 class MLP(nnx.Module):
     """down(act(up x)), or down(act(gate x) * up x) when gated."""
 
-    def __init__(self, dim: int, mlp_dim: int, *, act: str, gated: bool, bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, dim: int, mlp_dim: int, *, act: str, gated: bool, bias: bool, dtype: DTypeLike, rngs: nnx.Rngs):
         self.act = activation(act)
         self.gate = Linear(dim, mlp_dim, bias=bias, dtype=dtype, rngs=rngs) if gated else None
         self.up = Linear(dim, mlp_dim, bias=bias, dtype=dtype, rngs=rngs)

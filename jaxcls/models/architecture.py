@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal, Protocol, runtime_checkable
 
-import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxcls.config.hf import HfView
@@ -62,7 +62,7 @@ class Architecture:
     names: tuple[str, ...]
     summary: str
     config: Callable[[HfView], Any]
-    build: Callable[[Any, nnx.Rngs, jnp.dtype, bool], Any]
+    build: Callable[[Any, nnx.Rngs, DTypeLike, bool], Any]
     weights: Callable[[Any], RuleTable]
     pooling: PoolingType
     example: str

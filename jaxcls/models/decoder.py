@@ -4,6 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxcls.layers.attention import Attend, Attention, Rotation
@@ -49,7 +50,7 @@ class DecoderConfig:
 class DecoderLayer(nnx.Module):
     """x + attn(norm x), then x + mlp(norm x)."""
 
-    def __init__(self, cfg: DecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: DecoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.attn_norm = RMSNorm(cfg.embed_dim, eps=cfg.norm_eps, offset=cfg.norm_offset)
         self.attn = Attention(
             cfg.embed_dim,
@@ -78,7 +79,7 @@ class DecoderLayer(nnx.Module):
 class DecoderClassifier(nnx.Module):
     """Embedding, blocks, final norm; `head` scores what the pooler picks."""
 
-    def __init__(self, cfg: DecoderConfig, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32, stacked: bool = False):
+    def __init__(self, cfg: DecoderConfig, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32, stacked: bool = False):
         self.cfg = cfg
         self.embed = nnx.Dict(tokens=Embedding(cfg.vocab_size, cfg.embed_dim, dtype=dtype, rngs=rngs))
         self.layers = build_layers(

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxcls.config.hf import HfView
@@ -47,7 +48,7 @@ class EncoderConfig:
 class EncoderEmbedding(nnx.Module):
     """Word + position + token type embeddings, then LayerNorm."""
 
-    def __init__(self, cfg: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.position_padding_id = cfg.position_padding_id
         self.tokens = Embedding(cfg.vocab_size, cfg.embed_dim, dtype=dtype, rngs=rngs)
         self.positions = Embedding(cfg.num_positions, cfg.embed_dim, dtype=dtype, rngs=rngs)
@@ -73,7 +74,7 @@ class EncoderEmbedding(nnx.Module):
 class EncoderLayer(nnx.Module):
     """norm(x + attn x), then norm(x + mlp x)."""
 
-    def __init__(self, cfg: EncoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, cfg: EncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.attn = Attention(
             cfg.embed_dim,
             num_heads=cfg.num_heads,
@@ -97,7 +98,7 @@ class EncoderLayer(nnx.Module):
 class EncoderClassifier(nnx.Module):
     """Embeddings and blocks; `head` scores what the pooler picks."""
 
-    def __init__(self, cfg: EncoderConfig, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32, stacked: bool = False):
+    def __init__(self, cfg: EncoderConfig, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32, stacked: bool = False):
         self.cfg = cfg
         self.embed = EncoderEmbedding(cfg, dtype=dtype, rngs=rngs)
         self.layers = build_layers(

@@ -1,0 +1,101 @@
+"""AsyncLLM: concurrent callers, cancellation, failure, closing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxcls import LLM, AsyncLLM, PoolingParams
+from jaxcls.errors import JaxclsError, PromptError
+
+PROMPTS = ["the cat", "a happy dog ran", "sad " * 30, "not very slow but fast", "tree"] * 8
+
+
+def run(path: Path, body: Callable[[AsyncLLM], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with AsyncLLM(path) as llm:
+            await body(llm)
+
+    asyncio.run(asyncio.wait_for(main(), 120))
+
+
+def test_concurrent_calls_give_the_offline_rows_and_share_steps(bert_path: Path, bert: LLM) -> None:
+    expected = [out.outputs.logits for out in bert.classify(PROMPTS) if out.outputs]
+
+    async def body(llm: AsyncLLM) -> None:
+        await llm.classify("warm")
+        steps = llm.stats.steps
+        results = await asyncio.gather(*(llm.classify(prompt) for prompt in PROMPTS))
+        found = [out.outputs.logits for (out,) in results if out.outputs]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert llm.stats.steps - steps < len(PROMPTS)
+
+    run(bert_path, body)
+
+
+def test_batches_params_and_encode(bert_path: Path) -> None:
+    async def body(llm: AsyncLLM) -> None:
+        params = [PoolingParams(use_activation=i % 2 == 0) for i in range(len(PROMPTS))]
+        for i, out in enumerate(await llm.classify(PROMPTS, pooling_params=params)):
+            assert out.outputs is not None
+            assert (out.outputs.probs == out.outputs.logits) == (i % 2 == 1)
+            assert out.request_id == str(i)
+        (tokens,) = await llm.encode("the cat", pooling_task="token_classify")
+        assert tokens.outputs is not None
+        assert tokens.outputs.data.shape == (4, 3)
+
+    run(bert_path, body)
+
+
+def test_errors_concern_their_caller_only(bert_path: Path) -> None:
+    async def body(llm: AsyncLLM) -> None:
+        good, bad = await asyncio.gather(llm.classify("the cat"), llm.classify([[99999]]), return_exceptions=True)
+        assert isinstance(bad, PromptError)
+        assert not isinstance(good, BaseException)
+        returned = await llm.classify(["the cat", [99999]], on_error="return")
+        assert [out.error is None for out in returned] == [True, False]
+
+    run(bert_path, body)
+
+
+def test_a_cancelled_call_leaves_the_next_one_well(bert_path: Path) -> None:
+    async def body(llm: AsyncLLM) -> None:
+        task = asyncio.create_task(llm.classify(PROMPTS * 50))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        (out,) = await llm.classify("the cat")
+        assert out.outputs is not None
+        assert llm.stats.prompts < len(PROMPTS) * 50
+
+    run(bert_path, body)
+
+
+def test_a_failing_step_fails_its_callers_and_not_the_engine(bert_path: Path) -> None:
+    async def body(llm: AsyncLLM) -> None:
+        state = llm.model.runner.state
+        llm.model.runner.state = None
+        with pytest.raises(Exception, match="leaves"):
+            await llm.classify("the cat")
+        llm.model.runner.state = state
+        (out,) = await llm.classify("the cat")
+        assert out.outputs is not None
+
+    run(bert_path, body)
+
+
+def test_closing_ends_waiting_calls(bert_path: Path) -> None:
+    async def main() -> None:
+        llm = AsyncLLM(bert_path)
+        task = asyncio.create_task(llm.classify(PROMPTS * 200))
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(llm.close)
+        with pytest.raises(JaxclsError, match="closed"):
+            await task
+        with pytest.raises(JaxclsError, match="closed"):
+            await llm.classify("the cat")
+
+    asyncio.run(asyncio.wait_for(main(), 120))
