@@ -1,4 +1,4 @@
-"""Checkpoint -> a runner with its weights on the device."""
+"""Checkpoint -> module and parameters on the device."""
 
 import dataclasses
 from pathlib import Path
@@ -12,16 +12,12 @@ from jax.typing import DTypeLike
 from jaxcls.config.engine import EngineConfig
 from jaxcls.engine.buckets import Ladder, make_ladder
 from jaxcls.engine.checkpoint import Checkpoint
-from jaxcls.engine.request import Task
-from jaxcls.engine.runner import ModelRunner
-from jaxcls.engine.stats import Stats
 from jaxcls.errors import ConfigError
 from weights.loader import load, load_dummy
 from weights.source import open_checkpoint
 
 _DTYPES = {"float": jnp.float32, "float32": jnp.float32, "bfloat16": jnp.bfloat16}
 _DTYPES |= {"half": jnp.float16, "float16": jnp.float16}
-TASKS: tuple[Task, ...] = ("classify", "token_classify")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +54,7 @@ def abstract_model(checkpoint: Checkpoint, options: EngineConfig) -> AbstractMod
     return AbstractModel(graphdef, state, target, stacked, dtype)
 
 
-def load_weights(checkpoint: Checkpoint, model: AbstractModel, options: EngineConfig) -> dict[str, jax.Array]:
+def read_weights(checkpoint: Checkpoint, model: AbstractModel, options: EngineConfig) -> dict[str, jax.Array]:
     """The checkpoint's tensors on the device, by parameter path."""
     table = checkpoint.architecture.weights(checkpoint.config)
     if options.load_format == "dummy":
@@ -71,14 +67,6 @@ def with_weights(model: AbstractModel, arrays: dict[str, jax.Array]) -> Any:
     """The nnx State of a model, filled."""
     flat = nnx.to_flat_state(model.state)
     return nnx.from_flat_state([(path, variable.replace(arrays[_dotted(path)])) for path, variable in flat])
-
-
-def load_runner(checkpoint: Checkpoint, options: EngineConfig, stats: Stats) -> ModelRunner:
-    """Loads the weights and prepares the steps; compiles nothing yet."""
-    set_compilation_cache(options.compilation_cache_dir)
-    model = abstract_model(checkpoint, options)
-    state = with_weights(model, load_weights(checkpoint, model, options))
-    return ModelRunner(model.graphdef, state, {task: checkpoint.pooler(task) for task in TASKS}, stats)
 
 
 def ladder(checkpoint: Checkpoint, options: EngineConfig) -> Ladder:

@@ -5,8 +5,10 @@ import dataclasses
 from jaxcls.config.engine import EngineConfig
 from jaxcls.engine.buckets import Ladder
 from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint, open_tokenizer
-from jaxcls.engine.load import ladder, load_runner
+from jaxcls.engine.converted import load_weights
+from jaxcls.engine.load import abstract_model, ladder, set_compilation_cache, with_weights
 from jaxcls.engine.pipeline import Outcome
+from jaxcls.engine.request import Task
 from jaxcls.engine.runner import ModelRunner
 from jaxcls.engine.stats import Stats
 from jaxcls.inputs.tokenize import TextTokenizer
@@ -17,6 +19,8 @@ from jaxcls.outputs import (
     RequestOutput,
     classification_output,
 )
+
+TASKS: tuple[Task, ...] = ("classify", "token_classify")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +61,12 @@ class Model:
 
 
 def load_model(options: EngineConfig) -> Model:
-    """Opens and loads a checkpoint."""
+    """Opens and loads a checkpoint; compiles nothing yet."""
     checkpoint = open_checkpoint(options)
     tokenizer = open_tokenizer(checkpoint, options)
+    set_compilation_cache(options.compilation_cache_dir)
+    abstract = abstract_model(checkpoint, options)
+    state = with_weights(abstract, load_weights(checkpoint, abstract, options))
     stats = Stats()
-    runner = load_runner(checkpoint, options, stats)
+    runner = ModelRunner(abstract.graphdef, state, {task: checkpoint.pooler(task) for task in TASKS}, stats)
     return Model(options, checkpoint, tokenizer, runner, ladder(checkpoint, options), stats)

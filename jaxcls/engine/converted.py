@@ -1,0 +1,88 @@
+"""Converted weights: a model directory of its own (`jaxcls convert`), and the cache of hub models."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Unpack
+
+import jax
+
+from jaxcls.config.engine import EngineConfig, EngineOptions, engine_config
+from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint
+from jaxcls.engine.load import AbstractModel, abstract_model, private_directory, read_weights, user_cache
+from jaxcls.errors import ConfigError
+from weights import cache
+
+# The entry of converted weights inside a model directory.
+ENTRY = "jaxcls_weights"
+_NOT_COPIED = {"config.json", "model.safetensors.index.json"}
+_COPIED = (".json", ".txt", ".model", ".jinja")
+
+
+def load_weights(checkpoint: Checkpoint, model: AbstractModel, options: EngineConfig) -> dict[str, jax.Array]:
+    """The model's parameters on the device: from converted weights where there are any, else from the checkpoint."""
+    entry = checkpoint.path / ENTRY
+    if entry.is_dir() and options.load_format == "auto":
+        _check_layout(entry, model)
+        return cache.restore(entry, model.target)
+    if not checkpoint.is_hub or options.weights_cache_dir is False or options.load_format != "auto":
+        return read_weights(checkpoint, model, options)
+    directory = options.weights_cache_dir
+    directory = user_cache("weights") if directory is None else Path(directory)
+    private_directory(directory)
+    table = checkpoint.architecture.weights(checkpoint.config)
+    how = {"head_init": options.head_init, "seed": options.seed}
+    key = cache.content_key(checkpoint.path, table, model.target, options=how)
+    build = lambda: read_weights(checkpoint, model, options)  # noqa: E731
+    return cache.restore_or_build(directory / key, model.target, build, {"model": str(options.model)})
+
+
+def convert(model: str | Path, output: str | Path, **options: Unpack[EngineOptions]) -> Path:
+    """Writes a directory that `LLM` loads without converting: config, tokenizer, and weights as they lie in memory.
+
+    The weights are those of the given dtype and layer layout, for the kind of device this runs on unless the options
+    say otherwise. Overrides of config.json become part of it.
+
+    Args:
+        model: as for `LLM`.
+        output: a directory that does not exist or is empty.
+        **options: as for `LLM`.
+
+    Returns:
+        The output directory.
+
+    Raises:
+        ConfigError: the output is not empty, or options that `LLM` would refuse.
+        CheckpointError: a checkpoint that `LLM` would refuse.
+    """
+    directory = Path(output)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ConfigError(f"{directory} exists and is not an empty directory; choose another output")
+    config = engine_config(model, dict(options))
+    checkpoint = open_checkpoint(config)
+    abstract = abstract_model(checkpoint, config)
+    arrays = load_weights(checkpoint, abstract, config)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "config.json").write_text(json.dumps(checkpoint.values, indent=2), encoding="utf-8")
+    for file in checkpoint.path.rglob("*"):
+        name = file.relative_to(checkpoint.path)
+        inside = name.parts[0] not in (ENTRY, ".git") and str(name) not in _NOT_COPIED
+        if file.is_file() and file.suffix in _COPIED and inside and len(name.parts) <= 2:
+            (directory / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, directory / name)
+    cache.save(directory / ENTRY, arrays, _layout(abstract))
+    return directory
+
+
+def _layout(model: AbstractModel) -> dict[str, str]:
+    return {"dtype": str(model.dtype), "layer_layout": "stacked" if model.stacked else "unrolled"}
+
+
+def _check_layout(entry: Path, model: AbstractModel) -> None:
+    made, wanted = cache.read_metadata(entry), _layout(model)
+    if made != wanted:
+        arguments = ", ".join(f"{key}={made[key]!r}" for key in wanted)
+        raise ConfigError(
+            f"{entry.parent} holds weights converted to {arguments}, but this LLM needs {wanted}: pass {arguments} to "
+            "LLM, or convert the original checkpoint again"
+        )
