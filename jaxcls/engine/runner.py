@@ -16,10 +16,12 @@ class ModelRunner:
     """Runs steps of one model. Dispatch is asynchronous: `run` returns before the device is done.
 
     Attributes:
+        graphdef: the model's static half; `nnx.merge(graphdef, state)` is the module.
         state: the model's parameters, an nnx State.
     """
 
     def __init__(self, graphdef: Any, state: Any, poolers: Mapping[Task, Pooler], stats: Stats):
+        self.graphdef = graphdef
         self.state = state
         self._steps = {task: jax.jit(_step(graphdef, pooler, stats)) for task, pooler in poolers.items()}
 
