@@ -44,7 +44,7 @@ class AppendedFile:
             while view:
                 view = view[self._file.write(view) :]
             os.fsync(self._file.fileno())
-        except BaseException:
+        except OSError:  # the disk is full, most likely
             self.truncate(self.size)
             raise
         self.size += len(data)

@@ -105,6 +105,7 @@ def run(job: Job, open_model: Callable[[], Classifier], progress: Progress) -> S
         if first is not None or not sink.is_started:
             classifier = open_model()
             check_labels(classifier.labels)
+            sidecar.check_model(classifier.identity)
             sink.start(classifier.labels)
             progress.begin(before, lambda: reader.fraction)
             results = classify_rows(_chain(first, rows), classifier, job.choice)
@@ -122,7 +123,6 @@ def _prepare(job: Job, sidecar: "Sidecar", sink: FileSink) -> int:
     """Brings the output into a state that can be continued; returns the rows that it has."""
     if job.overwrite:
         sidecar.path.unlink(missing_ok=True)
-        sidecar.complete = None
         sidecar.exists = False
         sink.reset()
     elif not sidecar.exists and not sink.is_empty:
@@ -213,12 +213,14 @@ class Sidecar:
         run: What decides the content of the output: the input's content, what is read, the model, what is written.
         exists: Whether the file is there.
         complete: Rows of the completed output, None while it is not complete.
+        model: Identity of the checkpoint that the output was begun with, None if it has no rows yet.
     """
 
     def __init__(self, job: Job) -> None:
         self.path = job.output.with_name(job.output.name + ".progress.json")
         self.exists = self.path.exists()
         self.complete: int | None = None
+        self.model: str | None = None
         with job.input.open("rb") as stream:
             content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
         settings = {**asdict(job.selection), **asdict(job.choice), **job.model}
@@ -234,7 +236,8 @@ class Sidecar:
             return
         try:
             saved = json.loads(self.path.read_bytes())
-            version, run, self.complete = saved["format"], saved["run"], saved["complete"]
+            version, run = saved["format"], saved["run"]
+            self.complete, self.model = saved["complete"], saved["model"]
         except (ValueError, KeyError, TypeError) as problem:
             raise RowsError(f"{self.path} cannot be read ({problem}); pass --overwrite to begin again") from problem
         if version != _FORMAT:
@@ -246,8 +249,23 @@ class Sidecar:
                 "pass --overwrite to begin again, or choose another --output"
             )
 
+    def check_model(self, identity: str) -> None:
+        """Notes which checkpoint this is.
+
+        Raises:
+            RowsError: the output was begun with another.
+        """
+        if self.model is None:
+            self.model = identity
+            self.write(complete=None)
+        elif self.model != identity:
+            raise RowsError(
+                f"the files of the model are not those that the output was begun with ({self.path.name}); "
+                "pass --overwrite to begin again, or choose another --output"
+            )
+
     def write(self, complete: int | None) -> None:
         """Writes the file."""
         self.exists, self.complete = True, complete
-        record = {"format": _FORMAT, "run": self.run, "complete": complete}
+        record = {"format": _FORMAT, "run": self.run, "model": self.model, "complete": complete}
         replace_file(self.path, json.dumps(record, indent=1).encode())

@@ -29,8 +29,8 @@ class ParquetReader(Reader):
         with _open(path) as file:
             schema: pa.Schema = file.schema_arrow
             self._num_rows = max(file.metadata.num_rows, 1)
-        self.columns = selection.kept(schema.names, path)
-        self.types: dict[str, pa.DataType] = {name: schema.field(name).type for name in self.columns}
+        self.columns = self._kept = selection.kept(schema.names, path)
+        self.types: dict[str, pa.DataType] = {name: schema.field(name).type for name in self._kept}
         for name in selection.texts:
             if not _is_text(schema.field(name).type):
                 raise RowsError(f"column {name!r} of {path} has type {schema.field(name).type}, not string")
@@ -45,7 +45,7 @@ class ParquetReader(Reader):
         """The rows from number `skip` on."""
         with _open(self.path) as file:
             first_row, groups = _groups_from(file.metadata, skip)
-            names = list(dict.fromkeys((*self.selection.texts, *self.columns)))
+            names = list(dict.fromkeys((*self.selection.texts, *self._kept)))
             index = first_row
             for batch in file.iter_batches(batch_size=_BATCH, row_groups=groups, columns=names):
                 start = max(skip - index, 0)
@@ -56,7 +56,7 @@ class ParquetReader(Reader):
 
     def _batch_rows(self, batch: pa.RecordBatch, first: int) -> Iterator[InputRow]:
         texts = {name: _texts(batch.column(name)) for name in self.selection.texts}
-        kept = {name: self._values(name, batch.column(name), texts) for name in self.columns}
+        kept = {name: self._values(name, batch.column(name), texts) for name in self._kept}
         for i in range(batch.num_rows):
             columns = {name: values[i] for name, values in kept.items()}
             record = {name: values[i] for name, values in texts.items()}

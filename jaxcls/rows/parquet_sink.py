@@ -29,7 +29,7 @@ class ParquetSink(FileSink):
         choice: Which scores are written.
     """
 
-    block_rows = 10_000
+    block_rows = 5000
     block_seconds = 10.0
 
     def __init__(self, path: Path, columns: Sequence[str], types: Mapping[str, pa.DataType], choice: Choice) -> None:

@@ -260,7 +260,7 @@ class CsvReader(_FileReader):
         csv.field_size_limit(MAX_ROW_BYTES)
         header = self._header()
         self.header = header
-        self.columns = selection.kept(header, path)
+        self.columns = self._kept = selection.kept(header, path)
 
     def rows(self, skip: int = 0) -> Iterator[InputRow]:
         """The rows from number `skip` on."""
@@ -308,7 +308,7 @@ class CsvReader(_FileReader):
         if isinstance(fields, str):
             return InputRow(index, None, {}, fields)
         record = dict(zip(self.header, fields, strict=False))
-        kept = {name: record[name] for name in self.columns if name in record}
+        kept = {name: record[name] for name in self._kept if name in record}
         if self._bad is not None:
             return InputRow(index, None, kept, _not_utf8(self._bad))
         if len(fields) != len(self.header):

@@ -17,13 +17,18 @@ JSON_NAMES = ("row", "label", "score", "probs", "logits", "error")
 
 @dataclass(frozen=True)
 class Classifier:
-    """A loaded model: its labels in class order, and a function from prompts to one output each, in the same order.
+    """A loaded model.
 
-    The function must take prompts lazily: what it holds at a time bounds the memory of a run.
+    Attributes:
+        labels: Its labels in class order.
+        classify: From prompts to one output each, in the same order. It must take prompts lazily: what it holds at a
+            time bounds the memory of a run.
+        identity: The content of its checkpoint, as a hash or commit; a run is continued only with the same.
     """
 
     labels: tuple[str, ...]
     classify: Callable[[Iterator[Prompt]], Iterator[ClassificationRequestOutput]]
+    identity: str = ""
 
 
 @dataclass(frozen=True)

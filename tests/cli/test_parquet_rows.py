@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rows_helpers import read_rows, run_job, score
 
 from jaxcls.rows import RowsError, Selection, open_reader
+from tests.cli.rows_helpers import read_rows, run_job, score
 
 
 def write(path: Path, columns: dict[str, object], **options: int) -> Path:

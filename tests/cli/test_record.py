@@ -5,11 +5,11 @@ import math
 from pathlib import Path
 
 import pytest
-from rows_helpers import LABELS, TOO_LONG, output, read_rows, run_job, score
 
 from jaxcls.outputs import ClassificationOutput, ClassificationRequestOutput
 from jaxcls.rows import Choice, Classifier, InputRow, JsonFormat, RowsError, Selection
 from jaxcls.rows.record import Renamer, check_labels, scored, to_cell, to_json
+from tests.cli.rows_helpers import LABELS, TOO_LONG, output, read_rows, run_job, score
 
 TEXT = "three"  # good .7395, so so .2465, bad .014
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rows_helpers import CLASSIFIER, LABELS, TOO_LONG, classify, read_rows, run_job
 
 from jaxcls.outputs import ClassificationRequestOutput
 from jaxcls.rows import Classifier, Job, Progress, Prompt, RowsError, Selection, StoppedError, run
+from tests.cli.rows_helpers import CLASSIFIER, LABELS, TOO_LONG, classify, read_rows, run_job
 
 FORMATS = ("jsonl", "csv", "parquet")
 TEXTS = [

@@ -1,0 +1,5 @@
+"""`python -m jaxcls.cli`."""
+
+from jaxcls.cli import main
+
+main()

@@ -1,0 +1,135 @@
+"""What `jaxcls classify` does once its arguments are read."""
+
+import hashlib
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxcls.cli.terminal import BarProgress, JsonStream, TableStream, message, stdout_is_terminal, summary_line, waiting
+from jaxcls.rows import (
+    Choice,
+    Classifier,
+    InputRow,
+    Job,
+    Progress,
+    Prompt,
+    Selection,
+    Sink,
+    Summary,
+    classify_rows,
+    open_reader,
+    run,
+    text_rows,
+    write_blocks,
+)
+
+if TYPE_CHECKING:
+    from jaxcls.outputs import ClassificationRequestOutput
+
+_SCORES_UNCHANGED = frozenset(("local_files_only", "max_num_batched_tokens"))
+_HASHED = ("*.json", "*.safetensors", "*.txt", "*.model")
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """A model, the arguments of `LLM` that were given, and how texts are truncated."""
+
+    model: str
+    options: dict[str, Any] = field(default_factory=dict)
+    truncate: int | None = None
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """What decides the scores."""
+        kept = {name: value for name, value in self.options.items() if name not in _SCORES_UNCHANGED}
+        return {"model": self.model, "truncate": self.truncate, **kept}
+
+    def open(self, *, identity: bool = False) -> Classifier:
+        """Loads the model; with `identity` also hashes its files, a second for each GB."""
+        with waiting(f"loading {self.model}"):
+            from jaxcls import LLM
+
+            llm = LLM(self.model, **self.options)
+        kwargs = None if self.truncate is None else {"truncate_prompt_tokens": self.truncate}
+
+        def classify(prompts: Iterator[Prompt]) -> Iterator["ClassificationRequestOutput"]:
+            return llm.classify_stream(prompts, tokenization_kwargs=kwargs, on_error="return")
+
+        checkpoint = llm.model.checkpoint
+        known = checkpoint.path.name if checkpoint.is_hub else ""
+        return Classifier(
+            checkpoint.labels.names, classify, (known or content_hash(checkpoint.path)) if identity else ""
+        )
+
+
+def content_hash(directory: Path) -> str:
+    """A hash of the files of a model."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for pattern in _HASHED for path in directory.glob(pattern)):
+        with path.open("rb") as stream:
+            content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).digest()
+        digest.update(path.name.encode() + b"\0" + content)
+    return digest.hexdigest()
+
+
+def text_inputs(texts: list[str]) -> Iterator[InputRow]:
+    """Rows of texts given as arguments."""
+    return (InputRow(index, text, {"text": text}) for index, text in enumerate(texts))
+
+
+def stdin_rows() -> Iterator[InputRow]:
+    """Rows of standard input, one a line."""
+    return text_rows(sys.stdin.buffer)
+
+
+def classify_file(
+    options: ModelOptions,
+    source: Path,
+    target: Path,
+    selection: Selection,
+    choice: Choice,
+    *,
+    overwrite: bool,
+    stop_on_error: bool,
+) -> int:
+    """Classifies a file into a file, continuing an earlier run; returns the number of rows with an error."""
+    job = Job(source, target, selection, choice, options.deciding, overwrite, stop_on_error)
+    with ExitStack() as stack:
+        progress = stack.enter_context(BarProgress()) if sys.stderr.isatty() else Progress()
+        summary = run(job, lambda: options.open(identity=True), progress)
+    message(summary_line(summary, str(target)))
+    return summary.errors
+
+
+def classify_to_stdout(
+    options: ModelOptions,
+    source: Path | Iterable[InputRow],
+    selection: Selection,
+    choice: Choice,
+    *,
+    stop_on_error: bool,
+) -> int:
+    """Classifies a file or rows onto standard output; returns the number of rows with an error."""
+    reader = open_reader(source, selection) if isinstance(source, Path) else None
+    rows = source if isinstance(source, Iterable) else reader.rows() if reader is not None else ()
+    sink: Sink = TableStream(logits=choice.logits) if stdout_is_terminal() else JsonStream()
+    classifier = options.open()
+    summary = Summary()
+    with ExitStack() as stack:
+        progress = Progress()
+        if reader is not None and sys.stderr.isatty() and not stdout_is_terminal():
+            progress = stack.enter_context(BarProgress())
+            progress.begin(0, lambda: reader.fraction)
+        start = time.monotonic()
+        for row in write_blocks(classify_rows(rows, classifier, choice), sink, stop_on_error=stop_on_error):
+            summary.tokens += row.tokens
+            progress.advance(row)
+        summary.seconds = time.monotonic() - start
+    summary.rows, summary.errors = sink.rows, sink.errors
+    if reader is not None:
+        message(summary_line(summary, "standard output"))
+    return sink.errors

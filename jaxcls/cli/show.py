@@ -1,0 +1,70 @@
+"""What `jaxcls models` and `jaxcls info` print: tables for people, JSON for programs."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from jaxcls.cli.terminal import print_table, stdout_is_terminal
+
+if TYPE_CHECKING:
+    from jaxcls.info import Description
+
+
+def show_models() -> None:
+    """The support table, from the registry."""
+    from jaxcls.registry import architectures
+
+    entries = list(architectures())
+    if stdout_is_terminal():
+        rows = [("\n".join(entry.names), entry.pooling, f"{entry.summary}\n{entry.example}") for entry in entries]
+        print_table(("architecture", "pooling", "models, and an example"), rows)
+        return
+    for entry in entries:
+        for name in entry.names:
+            row = {"architecture": name, "models": entry.summary, "pooling": entry.pooling, "example": entry.example}
+            print(json.dumps(row))
+
+
+def show_info(description: "Description") -> None:
+    """One model."""
+    if not stdout_is_terminal():
+        print(json.dumps(asdict(description)))
+        return
+    print_table(("", ""), _lines(description))
+
+
+def _lines(info: "Description") -> list[tuple[str, str]]:
+    files = [f"{name} ({size_of(size)})" for name, size in info.weight_files.items()]
+    weights = ", ".join(files) if files else "not here: downloaded when the model is loaded"
+    calibration = f"(logits - {info.logit_mean:g}) / {info.logit_sigma:g}, then "
+    plain = (info.logit_mean, info.logit_sigma) == (0.0, 1.0)
+    activation = f"{'' if plain else calibration}{info.activation}"
+    default = "" if info.use_activation else "; requests that do not say get logits"
+    lines = [
+        ("model", info.model),
+        ("files", info.path),
+        ("commit", info.commit or ""),
+        ("architecture", f"{info.architecture}: {info.summary}"),
+        ("weights", weights),
+        ("dtypes in them", ", ".join(info.weight_dtypes)),
+        ("problems", info.problems or ""),
+        ("parameters", f"{info.parameters:,}"),
+        ("loaded as", f"{info.dtype}, {size_of(info.memory_bytes)} on {info.backend}, layers {info.layers}"),
+        ("labels", f"{len(info.labels)}: {', '.join(info.labels)}"),
+        ("problem_type", info.problem_type or "not given"),
+        ("pooling", f"{info.pooling} ({info.pooling_reason})"),
+        ("activation", f"{activation} ({info.activation_reason}){default}"),
+        ("longest text", f"{info.max_len:,} tokens ({info.max_len_reason})"),
+        ("shapes compiled", ", ".join(info.buckets)),
+    ]
+    return [(name, value) for name, value in lines if value]
+
+
+def size_of(count: int) -> str:
+    """Bytes for people."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.2f} GiB"

@@ -1,0 +1,157 @@
+"""What `LLM(model, ...)` would load and why, found out without loading it."""
+
+from collections import Counter
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Unpack
+
+import jax
+
+from jaxcls.config.engine import EngineConfig, EngineOptions, engine_config
+from jaxcls.engine.checkpoint import DEMO, Checkpoint, open_checkpoint
+from jaxcls.engine.load import AbstractModel, abstract_model, ladder
+from weights import source as weight_files
+from weights.accounting import check_names, total_bytes
+from weights.errors import CheckpointError
+from weights.hub import resolve
+
+
+@dataclass(frozen=True)
+class Description:
+    """A model as it would be loaded.
+
+    Attributes:
+        model: What was asked for.
+        path: Where its files are.
+        commit: The hub's commit, None for a local directory.
+        architecture: Its name in config.json, and `summary`, a line about it.
+        weight_files: Name -> bytes on disk; empty if they are not here.
+        weight_dtypes: dtypes in the files, most values first.
+        problems: Why the files do not fit the model; None if they do or are not here.
+        parameters: How many the model has.
+        dtype: Of weights and activations; norms and head are float32.
+        memory_bytes: What the weights take on the device.
+        layers: "stacked" or "unrolled".
+        backend: Where it would run.
+        labels: Class names in the order of the logits, and the `problem_type`.
+        pooling: How a sequence becomes one vector, and `pooling_reason` why.
+        activation: What turns logits into scores, and `activation_reason` why.
+        use_activation: Whether requests that do not say get scores (or logits).
+        logit_mean: Subtracted from the logits; `logit_sigma` divides them.
+        max_len: Longest text in tokens, and `max_len_reason` why.
+        buckets: The compiled shapes, "rows x tokens".
+    """
+
+    model: str
+    path: str
+    commit: str | None
+    architecture: str
+    summary: str
+    weight_files: dict[str, int]
+    weight_dtypes: list[str]
+    problems: str | None
+    parameters: int
+    dtype: str
+    memory_bytes: int
+    layers: str
+    backend: str
+    labels: list[str]
+    problem_type: str | None
+    pooling: str
+    pooling_reason: str
+    activation: str
+    activation_reason: str
+    use_activation: bool
+    logit_mean: float
+    logit_sigma: float
+    max_len: int
+    max_len_reason: str
+    buckets: list[str]
+
+
+def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description:
+    """What `LLM(model, **options)` would load. Of hub models only the configuration is downloaded.
+
+    Raises:
+        ConfigError: an argument or a config.json that cannot be honoured.
+        CheckpointError: no such model, or a weight file that is broken.
+    """
+    config = engine_config(model, dict(options))
+    local, commit = _without_weights(config)
+    checkpoint = open_checkpoint(local)
+    abstract = abstract_model(checkpoint, config)
+    files = _weight_files(checkpoint.path)
+    shapes: dict[str, tuple[int, ...]] = {}
+    dtypes: Counter[str] = Counter()
+    if files:
+        tensors = weight_files.open_checkpoint(checkpoint.path)
+        shapes = {name: tensors.shape(name) for name in tensors.names()}
+        for name, shape in shapes.items():
+            dtypes[str(tensors.dtype(name))] += prod(shape)
+    chosen = checkpoint.pooler_config.use_activation
+    pooler = checkpoint.pooler("classify")
+    return Description(
+        model=str(model),
+        path=str(checkpoint.path),
+        commit=commit,
+        architecture=checkpoint.values["architectures"][0],
+        summary=checkpoint.architecture.summary,
+        weight_files=files,
+        weight_dtypes=[name for name, _ in dtypes.most_common()],
+        problems=_problems(checkpoint, abstract, shapes, config) if files else None,
+        parameters=sum(prod(spec.shape) for spec in abstract.target.values()),
+        dtype=str(abstract.dtype),
+        memory_bytes=total_bytes(abstract.target),
+        layers="stacked" if abstract.stacked else "unrolled",
+        backend=jax.default_backend(),
+        labels=list(checkpoint.labels.names),
+        problem_type=checkpoint.labels.problem_type,
+        pooling=checkpoint.pooling_type,
+        pooling_reason=checkpoint.pooling_reason,
+        activation=checkpoint.activation.name,
+        activation_reason=checkpoint.activation.reason,
+        use_activation=True if chosen is None else chosen,
+        logit_mean=pooler.mean,
+        logit_sigma=pooler.sigma,
+        max_len=checkpoint.max_len,
+        max_len_reason=checkpoint.max_len_reason,
+        buckets=[f"{bucket.rows} x {bucket.row_len}" for bucket in ladder(checkpoint, config).buckets],
+    )
+
+
+def _without_weights(config: EngineConfig) -> tuple[EngineConfig, str | None]:
+    """The same options for the local directory of the model's configuration."""
+    if str(config.model) == DEMO:
+        return config, None
+    found = resolve(
+        str(config.model),
+        revision=config.revision,
+        token=config.hf_token if isinstance(config.hf_token, str) else None,
+        cache_dir=config.download_dir,
+        local_files_only=config.local_files_only,
+        weights=False,
+    )
+    return config.model_copy(update={"model": found.path, "revision": None}), found.commit
+
+
+def _weight_files(path: Path) -> dict[str, int]:
+    single, index = path / weight_files.SINGLE, path / weight_files.INDEX
+    if single.is_file():
+        names = [weight_files.SINGLE]
+    elif index.is_file():
+        names = sorted(set(weight_files.read_index(index).values()))
+    else:
+        return {}
+    return {name: (path / name).stat().st_size for name in names} if all((path / n).is_file() for n in names) else {}
+
+
+def _problems(
+    checkpoint: Checkpoint, model: AbstractModel, shapes: dict[str, tuple[int, ...]], config: EngineConfig
+) -> str | None:
+    table = checkpoint.architecture.weights(checkpoint.config)
+    try:
+        check_names(shapes, table, model.target, head_init=config.head_init)
+    except CheckpointError as error:
+        return str(error)
+    return None
