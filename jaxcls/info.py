@@ -10,7 +10,9 @@ import jax
 
 from jaxcls.config.engine import EngineConfig, EngineOptions, engine_config
 from jaxcls.engine.checkpoint import DEMO, Checkpoint, open_checkpoint
+from jaxcls.engine.converted import ENTRY
 from jaxcls.engine.load import AbstractModel, abstract_model, ladder
+from weights import cache
 from weights import source as weight_files
 from weights.accounting import check_names, total_bytes
 from weights.errors import CheckpointError
@@ -26,7 +28,7 @@ class Description:
         path: Where its files are.
         commit: The hub's commit, None for a local directory.
         architecture: Its name in config.json, and `summary`, a line about it.
-        weight_files: Name -> bytes on disk; empty if they are not here.
+        weight_files: Name -> bytes on disk, of safetensors or converted weights; empty if they are not here.
         weight_dtypes: dtypes in the files, most values first.
         problems: Why the files do not fit the model; None if they do or are not here.
         parameters: How many the model has.
@@ -81,14 +83,7 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
     local, commit = _without_weights(config)
     checkpoint = open_checkpoint(local)
     abstract = abstract_model(checkpoint, config)
-    files = _weight_files(checkpoint.path)
-    shapes: dict[str, tuple[int, ...]] = {}
-    dtypes: Counter[str] = Counter()
-    if files:
-        tensors = weight_files.open_checkpoint(checkpoint.path)
-        shapes = {name: tensors.shape(name) for name in tensors.names()}
-        for name, shape in shapes.items():
-            dtypes[str(tensors.dtype(name))] += prod(shape)
+    weights = _weights(checkpoint, abstract, config)
     chosen = checkpoint.pooler_config.use_activation
     pooler = checkpoint.pooler("classify")
     return Description(
@@ -97,9 +92,9 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
         commit=commit,
         architecture=checkpoint.values["architectures"][0],
         summary=checkpoint.architecture.summary,
-        weight_files=files,
-        weight_dtypes=[name for name, _ in dtypes.most_common()],
-        problems=_problems(checkpoint, abstract, shapes, config) if files else None,
+        weight_files=weights.files,
+        weight_dtypes=weights.dtypes,
+        problems=weights.problems,
         parameters=sum(prod(spec.shape) for spec in abstract.target.values()),
         dtype=str(abstract.dtype),
         memory_bytes=total_bytes(abstract.target),
@@ -135,23 +130,47 @@ def _without_weights(config: EngineConfig) -> tuple[EngineConfig, str | None]:
     return config.model_copy(update={"model": found.path, "revision": None}), found.commit
 
 
-def _weight_files(path: Path) -> dict[str, int]:
-    single, index = path / weight_files.SINGLE, path / weight_files.INDEX
-    if single.is_file():
-        names = [weight_files.SINGLE]
-    elif index.is_file():
+@dataclass(frozen=True)
+class _Weights:
+    files: dict[str, int]
+    dtypes: list[str]
+    problems: str | None
+
+
+def _weights(checkpoint: Checkpoint, model: AbstractModel, config: EngineConfig) -> _Weights:
+    """What is known of the weights from the headers of their files."""
+    entry = checkpoint.path / ENTRY
+    if entry.is_dir():
+        return _converted(entry, model)
+    single, index = checkpoint.path / weight_files.SINGLE, checkpoint.path / weight_files.INDEX
+    names = [weight_files.SINGLE] if single.is_file() else []
+    if not names and index.is_file():
         names = sorted(set(weight_files.read_index(index).values()))
-    else:
-        return {}
-    return {name: (path / name).stat().st_size for name in names} if all((path / n).is_file() for n in names) else {}
-
-
-def _problems(
-    checkpoint: Checkpoint, model: AbstractModel, shapes: dict[str, tuple[int, ...]], config: EngineConfig
-) -> str | None:
-    table = checkpoint.architecture.weights(checkpoint.config)
+    if not names or not all((checkpoint.path / name).is_file() for name in names):
+        return _Weights({}, [], None)
+    source = weight_files.open_checkpoint(checkpoint.path)
+    shapes = {name: source.shape(name) for name in source.names()}
+    dtypes: Counter[str] = Counter()
+    for name, shape in shapes.items():
+        dtypes[str(source.dtype(name))] += prod(shape)
+    problems = None
     try:
+        table = checkpoint.architecture.weights(checkpoint.config)
         check_names(shapes, table, model.target, head_init=config.head_init)
     except CheckpointError as error:
-        return str(error)
-    return None
+        problems = str(error)
+    sizes = {name: (checkpoint.path / name).stat().st_size for name in names}
+    return _Weights(sizes, [name for name, _ in dtypes.most_common()], problems)
+
+
+def _converted(entry: Path, model: AbstractModel) -> _Weights:
+    """Weights written by `jaxcls convert`."""
+    size = sum(file.stat().st_size for file in entry.rglob("*") if file.is_file())
+    metadata = cache.read_metadata(entry)
+    made = str(metadata["dtype"]), metadata["layer_layout"]
+    problems = None
+    if not cache.exists(entry):
+        problems = f"{entry} is not complete; convert the model again"
+    elif made != (str(model.dtype), "stacked" if model.stacked else "unrolled"):
+        problems = f"converted to dtype {made[0]}, layers {made[1]}, which is not what would be loaded here"
+    return _Weights({ENTRY: size}, [made[0]], problems)

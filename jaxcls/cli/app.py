@@ -227,8 +227,6 @@ def info(
 
     Exits with 1 if the weights are here and do not fit the model.
     """
-    from jaxcls.cli.show import show_info
-
     options = _given(
         revision=revision,
         dtype=dtype,
@@ -240,12 +238,46 @@ def info(
         local_files_only=local_files_only or None,
     )
     with _reported(traceback):
+        from jaxcls.cli.show import show_info
         from jaxcls.info import describe
 
         description = describe(model, **options)
         show_info(description)
     if description.problems is not None:
         raise typer.Exit(EXIT_ERROR)
+
+
+@app.command()
+def convert(
+    model: ModelArgument,
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Directory that does not exist or is empty.")],
+    revision: Revision = None,
+    dtype: Dtype = "auto",
+    layer_layout: Annotated[
+        str, _model_option("--layer-layout", help="auto, stacked (for GPU and TPU) or unrolled (for CPU).")
+    ] = "auto",
+    hf_overrides: HfOverrides = None,
+    head_init: HeadInit = None,
+    local_files_only: LocalFilesOnly = False,
+    traceback: Traceback = False,
+) -> None:
+    """Write a model directory that loads faster.
+
+    Its weights are as they lie in memory: in one dtype, for one kind of device.
+    """
+    options = _given(
+        revision=revision,
+        dtype=dtype,
+        layer_layout=layer_layout,
+        hf_overrides=hf_overrides,
+        head_init=head_init,
+        local_files_only=local_files_only or None,
+    )
+    with _reported(traceback):
+        from jaxcls.cli.show import show_converted
+        from jaxcls.engine.converted import convert as convert_model
+
+        show_converted(model, convert_model(model, output, **options))
 
 
 def _check_sources(

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from jaxcls.outputs import ClassificationRequestOutput
 
 _SCORES_UNCHANGED = frozenset(("local_files_only", "max_num_batched_tokens"))
-_HASHED = ("*.json", "*.safetensors", "*.txt", "*.model")
+# The manifest of converted weights has the checksum of every file.
+_HASHED = ("*.json", "*.safetensors", "*.txt", "*.model", "*/manifest.json")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def content_hash(directory: Path) -> str:
     for path in sorted(path for pattern in _HASHED for path in directory.glob(pattern)):
         with path.open("rb") as stream:
             content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).digest()
-        digest.update(path.name.encode() + b"\0" + content)
+        digest.update(path.relative_to(directory).as_posix().encode() + b"\0" + content)
     return digest.hexdigest()
 
 

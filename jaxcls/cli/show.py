@@ -2,9 +2,10 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxcls.cli.terminal import print_table, stdout_is_terminal
+from jaxcls.cli.terminal import message, print_table, stdout_is_terminal
 
 if TYPE_CHECKING:
     from jaxcls.info import Description
@@ -31,6 +32,12 @@ def show_info(description: "Description") -> None:
         print(json.dumps(asdict(description)))
         return
     print_table(("", ""), _lines(description))
+
+
+def show_converted(model: str, directory: Path) -> None:
+    """The outcome of `jaxcls convert`."""
+    size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+    message(f"{model} converted: {size_of(size)} in {directory}; use it as MODEL")
 
 
 def _lines(info: "Description") -> list[tuple[str, str]]:

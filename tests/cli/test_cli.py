@@ -242,6 +242,27 @@ def test_info_reads_no_tensor(bert_path: Path, tmp_path: Path) -> None:
     assert "not finite" in refused.stderr
 
 
+def test_convert(bert: LLM, bert_path: Path, tmp_path: Path) -> None:
+    result = jaxcls(
+        "convert", bert_path, tmp_path / "out", "--hf-overrides", '{"id2label": {"0": "a", "1": "b", "2": "c"}}'
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "converted" in result.stderr
+    (row,) = rows_of(jaxcls("classify", "-m", tmp_path / "out", TEXTS[0]))
+    (output,) = expected(bert, TEXTS[:1])
+    assert output.outputs is not None
+    assert [row["probs"][name] for name in "abc"] == pytest.approx(output.outputs.probs, abs=1e-6)
+    (info,) = rows_of(jaxcls("info", tmp_path / "out"))
+    assert (list(info["weight_files"]), info["weight_dtypes"]) == (["jaxcls_weights"], ["float32"])
+    assert info["problems"] is None
+    other = jaxcls("info", tmp_path / "out", "--dtype", "bfloat16")
+    assert other.exit_code == 1
+    assert "converted to dtype float32" in rows_of(other)[0]["problems"]
+    again = jaxcls("convert", bert_path, tmp_path / "out")
+    assert again.exit_code == 1
+    assert "is not an empty directory" in again.stderr
+
+
 def test_models_lists_the_registry() -> None:
     rows = rows_of(jaxcls("models"))
     assert sorted(row["architecture"] for row in rows) == architecture_names()
