@@ -20,6 +20,8 @@ def _windows(hf: HfView, num_layers: int) -> tuple[int | None, ...]:
     unknown = set(layer_types) - {"full_attention", "sliding_attention"}
     if unknown:
         raise hf.error("layer_types", sorted(unknown), "known are full_attention and sliding_attention")
+    if window is None and "sliding_attention" in layer_types:
+        raise hf.error("layer_types", layer_types, "sliding layers need use_sliding_window and sliding_window")
     return tuple(window if kind == "sliding_attention" else None for kind in layer_types)
 
 
