@@ -11,7 +11,7 @@ def config(hf: HfView) -> EncoderConfig:
     # Written by the original TensorFlow conversion; the pooler they describe is not the one that exists.
     hf.ignore("directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers")
     hf.ignore("pooler_size_per_head", "pooler_type")
-    return encoder_config(hf, head="pooler", pad_token_id=0, roberta_positions=False)
+    return encoder_config(hf, head="pooler", vocab_size=30522, pad_token_id=0, roberta_positions=False)
 
 
 def weights(cfg: EncoderConfig) -> RuleTable:

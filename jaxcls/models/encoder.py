@@ -116,7 +116,9 @@ class EncoderClassifier(nnx.Module):
         return run_layers(self.layers, x, lambda layer, y, _: layer(y, attend), (None,) * self.cfg.num_layers)
 
 
-def encoder_config(hf: HfView, *, head: HeadKind, pad_token_id: int, roberta_positions: bool) -> EncoderConfig:
+def encoder_config(
+    hf: HfView, *, head: HeadKind, vocab_size: int, pad_token_id: int, roberta_positions: bool
+) -> EncoderConfig:
     """Reads the keys that BERT and RoBERTa configs share; defaults are those of transformers' classes."""
     hf.expect("is_decoder", False)
     hf.expect("add_cross_attention", False)
@@ -132,7 +134,7 @@ def encoder_config(hf: HfView, *, head: HeadKind, pad_token_id: int, roberta_pos
     if embed_dim % num_heads:
         raise hf.error("num_attention_heads", num_heads, f"it does not divide hidden_size = {embed_dim}")
     return EncoderConfig(
-        vocab_size=hf.int("vocab_size", 30522),
+        vocab_size=hf.int("vocab_size", vocab_size),
         embed_dim=embed_dim,
         mlp_dim=hf.int("intermediate_size", 3072),
         num_layers=hf.int("num_hidden_layers", 12),

@@ -11,7 +11,8 @@ from weights.rules import RuleTable
 
 def config(hf: HfView) -> EncoderConfig:
     """Reads config.json; defaults are transformers' RobertaConfig and XLMRobertaConfig."""
-    return encoder_config(hf, head="dense", pad_token_id=1, roberta_positions=True)
+    vocab_size = 30522 if hf.raw("model_type", None) == "xlm-roberta" else 50265
+    return encoder_config(hf, head="dense", vocab_size=vocab_size, pad_token_id=1, roberta_positions=True)
 
 
 def weights(cfg: EncoderConfig) -> RuleTable:
