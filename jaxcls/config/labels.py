@@ -46,7 +46,7 @@ def _names(values: Mapping[str, Any], source: str) -> tuple[str, ...]:
     id2label, num_labels = values.get("id2label"), values.get("num_labels")
     if id2label is None:
         count = 2 if num_labels is None else num_labels
-        if not isinstance(count, int) or count < 1:
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise ConfigError(f"{source}: num_labels = {count!r} must be a positive integer")
         return tuple(f"LABEL_{i}" for i in range(count))
     try:
@@ -58,10 +58,17 @@ def _names(values: Mapping[str, Any], source: str) -> tuple[str, ...]:
     if num_labels is not None and num_labels != len(by_id):
         raise ConfigError(f"{source}: num_labels = {num_labels}, but id2label names {len(by_id)} classes")
     names = tuple(by_id[i] for i in range(len(by_id)))
-    label2id = values.get("label2id")
-    # Many checkpoints carry a label2id that repeats LABEL_i beside real names; only contradictions matter.
-    if label2id and set(label2id) & set(names):
-        wrong = {k: v for k, v in label2id.items() if k not in names or by_id.get(int(v)) != k}
-        if wrong:
-            raise ConfigError(f"{source}: label2id entries {wrong} contradict id2label {dict(enumerate(names))}")
+    _check_label2id(values.get("label2id") or {}, names, source)
     return names
+
+
+def _check_label2id(label2id: Any, names: tuple[str, ...], source: str) -> None:
+    """Many checkpoints carry a label2id that repeats LABEL_i beside real names; only contradictions matter."""
+    if not isinstance(label2id, Mapping):
+        raise ConfigError(f"{source}: label2id must map names to class ids, got {label2id!r}")
+    if not set(label2id) & set(names):
+        return
+    right = {(name, str(i)) for i, name in enumerate(names)}
+    wrong = {name: i for name, i in label2id.items() if (name, str(i)) not in right}
+    if wrong:
+        raise ConfigError(f"{source}: label2id entries {wrong} contradict id2label {dict(enumerate(names))}")

@@ -20,6 +20,12 @@ class OverridableConfig(dict[str, Any]):
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value
 
+    def __delattr__(self, name: str) -> None:
+        try:
+            del self[name]
+        except KeyError:
+            raise AttributeError(f"config.json has no {name!r}") from None
+
 
 def apply_overrides(values: Mapping[str, Any], overrides: HfOverrides | None) -> dict[str, Any]:
     """config.json with the overrides applied; nested dicts are merged, None drops a key.
@@ -34,7 +40,9 @@ def apply_overrides(values: Mapping[str, Any], overrides: HfOverrides | None) ->
         changed = overrides(_overridable(result))
         if not isinstance(changed, Mapping):
             raise ConfigError(f"hf_overrides must return the config, got {type(changed).__name__}")
-        return dict(changed)
+        result = dict(changed)
+        _follow_labels(result, values, {k: v for k, v in result.items() if k not in values or values[k] != v})
+        return result
     _merge(result, overrides)
     _follow_labels(result, values, overrides)
     return result
@@ -61,7 +69,7 @@ def _follow_labels(result: dict[str, Any], values: Mapping[str, Any], overrides:
         for key in ("label2id", "num_labels"):
             if key not in overrides:
                 result.pop(key, None)
-    elif "num_labels" in overrides and len(values.get("id2label") or ()) not in (0, overrides["num_labels"]):
+    elif overrides.get("num_labels") is not None and len(values.get("id2label") or ()) != overrides["num_labels"]:
         result.pop("id2label", None)
         result.pop("label2id", None)
     elif overrides.get("label2id"):
