@@ -9,12 +9,11 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 
 from jaxcls.errors import ConfigError
 
-# transformers writes int(1e30) where there is no limit.
-_NO_LIMIT = 10**9
+_REMEDY = "give tokenizer=<directory or hub id>, or skip_tokenizer_init=True and token ids as prompts"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +23,10 @@ class TokenizerFiles:
     Attributes:
         backend: the tokenizer, without truncation or padding of its own.
         side: the end that truncation cuts.
-        max_len: longest input it was made for; None: no limit given.
     """
 
     backend: Tokenizer
     side: Literal["left", "right"]
-    max_len: int | None
 
 
 def load_tokenizer(path: Path) -> TokenizerFiles:
@@ -42,13 +39,11 @@ def load_tokenizer(path: Path) -> TokenizerFiles:
     backend = _from_file(path / "tokenizer.json")
     if backend is None or _contradicted(backend, config):
         backend = _from_transformers(path)
-    backend.no_truncation()
-    backend.no_padding()
+    _neutralise(backend)
     side = config.get("truncation_side", "right")
     if side not in ("left", "right"):
         raise ConfigError(f"{path / 'tokenizer_config.json'}: truncation_side = {side!r}; known are left and right")
-    limit = config.get("model_max_length")
-    return TokenizerFiles(backend, side, int(limit) if limit is not None and limit < _NO_LIMIT else None)
+    return TokenizerFiles(backend, side)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -72,9 +67,20 @@ def _from_file(path: Path) -> Tokenizer | None:
     if not path.is_file():
         return None
     try:
-        return Tokenizer.from_file(str(path))
+        backend = Tokenizer.from_file(str(path))
     except Exception as error:  # the Rust side raises bare Exception
         raise ConfigError(f"{path} cannot be read: {error}") from None
+    _neutralise(backend)
+    return backend
+
+
+def _neutralise(backend: Tokenizer) -> None:
+    """Switches off truncation and padding stored in the file, and makes the default token types explicit."""
+    backend.no_truncation()
+    backend.no_padding()
+    if backend.post_processor is None:
+        # Otherwise `post_process`, unlike `encode`, gives the second text of a pair type 0.
+        backend.post_processor = processors.TemplateProcessing(single="$A:0", pair="$A:0 $B:1", special_tokens=[])
 
 
 def _contradicted(backend: Tokenizer, config: dict[str, Any]) -> bool:
@@ -104,11 +110,16 @@ def _from_transformers(path: Path) -> Tokenizer:
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ConfigError(
-            f"{path} has no usable tokenizer ({error}); give tokenizer=<directory or hub id>, or "
-            "skip_tokenizer_init=True and token ids as prompts"
-        ) from None
+        raise ConfigError(f"{path} has no usable tokenizer ({error}); {_REMEDY}") from None
+    if not _has_vocabulary(path, tokenizer):
+        raise ConfigError(f"{path} has no tokenizer: no file holds a vocabulary; {_REMEDY}")
     backend = tokenizer.backend_tokenizer if tokenizer.is_fast else None
     if backend is None:
         raise ConfigError(f"{path}: {type(tokenizer).__name__} has no fast tokenizer; save one with transformers")
     return backend
+
+
+def _has_vocabulary(path: Path, tokenizer: Any) -> bool:
+    """Whether any file holds the vocabulary. Where there is none, transformers makes one of special tokens only."""
+    names = set(tokenizer.vocab_files_names.values())
+    return any(file.name in names or file.suffix in (".model", ".tiktoken") for file in path.iterdir())

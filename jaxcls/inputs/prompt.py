@@ -1,7 +1,7 @@
 """The forms of a prompt, brought to one."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from jaxcls.errors import PromptError
@@ -42,10 +42,12 @@ def prompt_list(prompts: Any) -> list[Any]:
     """One prompt or many -> many. A flat list of integers is one prompt, a tuple of two strings one pair.
 
     Raises:
-        PromptError: an empty list.
+        PromptError: an empty list, or something that is no list at all.
     """
     if isinstance(prompts, str | dict | tuple) or (isinstance(prompts, Sequence) and _is_ids(prompts)):
         return [prompts]
+    if not isinstance(prompts, Iterable):
+        raise PromptError(f"prompts are a list of prompts, or one: {_FORMS}; got {_short(prompts)}")
     prompts = list(prompts)
     if not prompts:
         raise PromptError("there are no prompts: the list is empty")

@@ -196,8 +196,8 @@ class TextTokenizer:
             if self.backend is None
             else {i for i, token in self.backend.get_added_tokens_decoder().items() if token.special}
         )
-        first = next((i for i, t in enumerate(ids) if t not in special), 0)
-        last = len(ids) - next((i for i, t in enumerate(reversed(ids)) if t not in special), 0)
+        first = next((i for i, t in enumerate(ids) if t not in special), len(ids))
+        last = len(ids) - next((i for i, t in enumerate(reversed(ids)) if t not in special), len(ids))
         if last - first < excess:
             raise PromptError(f"cannot cut {excess} of {len(ids)} tokens without cutting special tokens")
         cut = range(first, first + excess) if side == "left" else range(last - excess, last)
