@@ -1,0 +1,176 @@
+"""Every architecture reads config.json as transformers' config class does: same defaults, and no key that is ignored.
+
+transformers gives its config classes without torch, so they are the oracle here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from transformers import CONFIG_MAPPING
+
+from jaxcls.config.hf import HfView
+from jaxcls.errors import ConfigError
+from jaxcls.registry import architecture_names, find_architecture
+
+MODEL_TYPES = {
+    "BertForSequenceClassification": "bert",
+    "GemmaForSequenceClassification": "gemma",
+    "LlamaForSequenceClassification": "llama",
+    "Qwen2ForSequenceClassification": "qwen2",
+    "Qwen3ForSequenceClassification": "qwen3",
+    "RobertaForSequenceClassification": "roberta",
+    "XLMRobertaForSequenceClassification": "xlm-roberta",
+}
+# Keys whose default is not an attribute of the class, or is one in another form.
+EXPECTED_DEFAULTS: dict[str, Any] = {
+    # Features of old releases; the default is the only value that is accepted.
+    "cross_attention_hidden_size": None,
+    "tie_encoder_decoder": False,
+    "position_embedding_type": "absolute",
+    "use_mrope": False,
+    # Read for RoBERTa's default only.
+    "model_type": None,
+    # The flat keys of transformers 4; version 5 fills rope_parameters from them.
+    "rope_theta": 10000.0,
+    "rope_scaling": None,
+    "rope_parameters": None,
+    "partial_rotary_factor": None,
+    "original_max_position_embeddings": None,
+    # Gemma: null means hidden_act in version 4 and is unknown in 5.
+    "hidden_activation": None,
+    # Gemma: null in the class, and falsy.
+    "use_bidirectional_attention": False,
+    # Qwen2: not stored; its attention divides hidden_size by the heads, 4096 / 32.
+    "head_dim": 128,
+    # Qwen: 4096 in the signature, replaced by null because use_sliding_window is False; layer_types follows.
+    "sliding_window": 4096,
+    "layer_types": None,
+}
+# Keys of the classes that change nothing about inference.
+INERT = frozenset(
+    "_name_or_path architectures attention_dropout attention_probs_dropout_prob bos_token_id chunk_size_feed_forward "
+    "classifier_dropout dtype eos_token_id hidden_dropout_prob initializer_range model_type output_attentions "
+    "output_hidden_states pretraining_tp return_dict tie_word_embeddings transformers_version use_cache".split()
+)
+WINDOW_KEYS = frozenset(("use_sliding_window", "sliding_window", "max_window_layers"))
+
+each_architecture = pytest.mark.parametrize("name", architecture_names())
+
+
+def class_defaults(name: str) -> dict[str, Any]:
+    return CONFIG_MAPPING[MODEL_TYPES[name]]().to_dict()
+
+
+def read(name: str, values: Mapping[str, Any]) -> tuple[Any, HfView]:
+    view = HfView(values)
+    config = find_architecture(name).config(view)
+    view.finish(name)
+    return config, view
+
+
+def another(value: Any) -> Any:
+    """A valid value of the same kind that is not this one."""
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value * 2 or 2
+        case str():
+            return "relu"
+        case list():
+            return [*value[:-1], "sliding_attention"]
+        case dict():
+            return {**value, "factor_of_tomorrow": 1}
+        case _:
+            return 7
+
+
+@each_architecture
+def test_defaults_are_those_of_the_class(name: str) -> None:
+    known = class_defaults(name)
+    _, view = read(name, {"model_type": MODEL_TYPES[name]})
+    expected = {key: EXPECTED_DEFAULTS.get(key, known.get(key, "not in the class")) for key in view.defaults}
+    if MODEL_TYPES[name] != "qwen2" and "head_dim" in expected:
+        expected["head_dim"] = known["head_dim"]
+    assert view.defaults == expected
+
+
+@each_architecture
+def test_rope_theta_defaults_to_the_class_default(name: str) -> None:
+    known = class_defaults(name)
+    if "rope_parameters" in known:
+        config, _ = read(name, {"model_type": MODEL_TYPES[name]})
+        assert config.rope.theta == known["rope_parameters"]["rope_theta"]
+
+
+@each_architecture
+def test_a_minimal_config_equals_the_full_one(name: str) -> None:
+    full, _ = read(name, class_defaults(name))
+    minimal, _ = read(name, {"model_type": MODEL_TYPES[name]})
+    assert full == minimal
+
+
+@each_architecture
+def test_every_key_of_the_class_matters_or_is_refused(name: str) -> None:
+    """A key that differs from the default changes the config, or is an error; only the INERT ones are ignored."""
+    known = class_defaults(name)
+    reference, view = read(name, known)
+    ignored, refused = set(), {}
+    for key, value in known.items():
+        try:
+            config, changed = read(name, {**known, key: another(value)})
+        except ConfigError as error:
+            refused[key] = str(error)
+        else:
+            if config == reference and changed.labels == view.labels:
+                ignored.add(key)
+    assert [key for key, message in refused.items() if key not in message] in ([], ["num_hidden_layers"])
+    # Window keys act together: test_windows_follow_their_keys.
+    assert ignored - WINDOW_KEYS == INERT & set(known)
+
+
+@pytest.mark.parametrize("name", ["Qwen2ForSequenceClassification", "Qwen3ForSequenceClassification"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"use_sliding_window": True},
+        {"use_sliding_window": True, "max_window_layers": 1},
+        {"use_sliding_window": True, "max_window_layers": 0, "sliding_window": 17},
+        {"use_sliding_window": True, "max_window_layers": 9},
+        {"use_sliding_window": True, "sliding_window": None},
+        {"use_sliding_window": True, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+        {"use_sliding_window": False, "sliding_window": 8},
+    ],
+    ids=str,
+)
+def test_windows_follow_their_keys(name: str, keys: dict[str, Any]) -> None:
+    theirs = CONFIG_MAPPING[MODEL_TYPES[name]](num_hidden_layers=3, **keys)
+    expected = tuple(theirs.sliding_window if t == "sliding_attention" else None for t in theirs.layer_types)
+    config, _ = read(name, {"num_hidden_layers": 3, **keys})
+    assert config.windows == expected
+
+
+@each_architecture
+def test_null_means_the_default_where_the_class_has_one(name: str) -> None:
+    known = class_defaults(name)
+    null = {"num_hidden_layers": None, "vocab_size": None, "hidden_size": None}
+    config, _ = read(name, {"model_type": MODEL_TYPES[name], **null})
+    assert (config.num_layers, config.vocab_size, config.embed_dim) == (
+        known["num_hidden_layers"],
+        known["vocab_size"],
+        known["hidden_size"],
+    )
+
+
+@pytest.mark.parametrize(("pad", "positions", "max_len"), [(1, 514, 512), (0, 514, 513), (5, 100, 94)])
+def test_roberta_positions_begin_behind_the_padding_id(pad: int, positions: int, max_len: int) -> None:
+    values = {"pad_token_id": pad, "max_position_embeddings": positions}
+    config, _ = read("RobertaForSequenceClassification", values)
+    assert (config.max_len, config.num_positions, config.position_padding_id) == (max_len, positions, pad)
+
+
+def test_bert_uses_all_its_positions() -> None:
+    config, _ = read("BertForSequenceClassification", {"max_position_embeddings": 40})
+    assert (config.max_len, config.position_padding_id) == (40, None)
