@@ -1,6 +1,6 @@
 """Many concurrent callers share steps.
 
-    python examples/async_classify.py
+python examples/async_classify.py
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The first five minutes: labels, scores, pairs, errors.
 
-    python examples/classify.py [MODEL]
+python examples/classify.py [MODEL]
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Which tokens moved the score? Gradient times input, through the runtime's own model.
 
-    python examples/gradients.py
+python examples/gradients.py
 """
 
 import jax

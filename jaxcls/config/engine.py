@@ -66,7 +66,8 @@ class EngineConfig(BaseModel):
         head_init: what a checkpoint without a classification head gets; None: it is refused.
         seed: of random weights.
         layer_layout: how layers lie in memory; "auto": unrolled on CPU, stacked elsewhere.
-        weights_cache_dir: where converted weights of hub models are kept; None: a user-only default; False: nowhere.
+        weights_cache_dir: where converted weights of hub models are kept; None: a user-only default on accelerators,
+            nowhere on CPU, where reading the checkpoint is faster; False: nowhere.
         compilation_cache_dir: where compiled programs are kept; None: a user-only default; False: nowhere.
     """
 

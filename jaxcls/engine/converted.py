@@ -25,16 +25,25 @@ def load_weights(checkpoint: Checkpoint, model: AbstractModel, options: EngineCo
     if entry.is_dir() and options.load_format == "auto":
         _check_layout(entry, model)
         return cache.restore(entry, model.target)
-    if not checkpoint.is_hub or options.weights_cache_dir is False or options.load_format != "auto":
+    directory = _cache_directory(checkpoint, options)
+    if directory is None:
         return read_weights(checkpoint, model, options)
-    directory = options.weights_cache_dir
-    directory = user_cache("weights") if directory is None else Path(directory)
     private_directory(directory)
     table = checkpoint.architecture.weights(checkpoint.config)
     how = {"head_init": options.head_init, "seed": options.seed}
     key = cache.content_key(checkpoint.path, table, model.target, options=how)
     build = lambda: read_weights(checkpoint, model, options)  # noqa: E731
     return cache.restore_or_build(directory / key, model.target, build, {"model": str(options.model)})
+
+
+def _cache_directory(checkpoint: Checkpoint, options: EngineConfig) -> Path | None:
+    """Where this model's converted weights are kept; None: nowhere."""
+    if not checkpoint.is_hub or options.weights_cache_dir is False or options.load_format != "auto":
+        return None
+    if options.weights_cache_dir is not None:
+        return Path(options.weights_cache_dir)
+    # On CPU, converting while reading safetensors is several times faster than restoring (benchmarks/load_memory.py).
+    return None if jax.default_backend() == "cpu" else user_cache("weights")
 
 
 def convert(model: str | Path, output: str | Path, **options: Unpack[EngineOptions]) -> Path:

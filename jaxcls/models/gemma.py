@@ -47,10 +47,10 @@ def config(hf: HfView) -> DecoderConfig:
 
 ARCHITECTURE = Architecture(
     names=("GemmaForSequenceClassification",),
-    summary="Gemma; rerankers and classifiers",
+    summary="Gemma; reward models and classifiers",
     config=config,
     build=DecoderClassifier,
     weights=decoder_weights,
     pooling="LAST",
-    example="BAAI/bge-reranker-v2-gemma",
+    example="weqweasdas/RM-Gemma-2B",
 )
