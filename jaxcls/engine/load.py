@@ -1,6 +1,8 @@
 """Checkpoint -> module and parameters on the device."""
 
 import dataclasses
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +102,12 @@ def private_directory(path: Path) -> None:
     """Makes a directory that only this user can write: what lies there is run or trusted.
 
     Raises:
-        ConfigError: it belongs to, or can be written by, somebody else.
+        ConfigError: it belongs to, or can be written by, somebody else (checked where the system has such a notion).
     """
-    import os
-    import stat
-
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = path.stat()
-    if info.st_uid != os.getuid() or info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    others = os.name == "posix" and (info.st_uid != os.getuid() or info.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+    if others:
         raise ConfigError(f"cache directory {path} can be written by other users; choose another, or chmod 700 it")
 
 

@@ -78,9 +78,10 @@ def test_a_hub_model_is_converted_once(
     assert len(list((tmp_path / "weights").iterdir())) == 2
 
 
-def test_the_cache_can_be_left_out(tmp_path: Path, home: Path) -> None:
+@pytest.mark.parametrize("directory", [False, None])
+def test_on_cpu_nothing_is_kept_unless_asked_for(directory: bool | None, tmp_path: Path, home: Path) -> None:
     before = list(home.rglob("weights/*"))
-    LLM("org/tiny", download_dir=hub_cache(tmp_path), local_files_only=True, weights_cache_dir=False)
+    LLM("org/tiny", download_dir=hub_cache(tmp_path), local_files_only=True, weights_cache_dir=directory)
     assert list(home.rglob("weights/*")) == before
 
 
