@@ -203,11 +203,12 @@ def classify(
 
 
 @app.command()
-def models() -> None:
+def models(traceback: Traceback = False) -> None:
     """List the supported architectures: a table on a terminal, JSON lines otherwise."""
     from jaxcls.cli.show import show_models
 
-    show_models()
+    with _reported(traceback):
+        show_models()
 
 
 @app.command()

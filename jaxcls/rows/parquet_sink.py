@@ -17,6 +17,8 @@ from jaxcls.rows.record import Choice, FlatFormat, OutputRow, to_cell
 from jaxcls.rows.sinks import FileSink, changed_columns
 
 _ROW_GROUP = 2**16
+"""Rows of a row group of the merged file, or fewer: it is cut off at so many bytes, which bounds memory."""
+_ROW_GROUP_BYTES = 2**25
 
 
 class ParquetSink(FileSink):
@@ -119,7 +121,8 @@ class ParquetSink(FileSink):
         for part in sorted(self._parts.glob("part-*.parquet")):
             with pq.ParquetFile(part) as file:
                 batches += file.iter_batches()
-            if sum(batch.num_rows for batch in batches) >= _ROW_GROUP:
+            rows, size = (sum(column) for column in zip(*((b.num_rows, b.nbytes) for b in batches), strict=True))
+            if rows >= _ROW_GROUP or size >= _ROW_GROUP_BYTES:
                 yield pa.Table.from_batches(batches, schema)
                 batches = []
         yield pa.Table.from_batches(batches, schema)

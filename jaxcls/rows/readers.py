@@ -232,7 +232,7 @@ class JsonLinesReader(_FileReader):
 def parse_object(line: bytes) -> dict[str, Any] | str:
     """The JSON object of a line, or what is wrong with it."""
     try:
-        record = json.loads(line.decode().strip(), parse_constant=_no_constant)
+        record = _DECODER.decode(line.decode().strip())
         if _SURROGATE.search(line):
             json.dumps(record, ensure_ascii=False).encode()
     except UnicodeDecodeError as problem:
@@ -248,6 +248,9 @@ def parse_object(line: bytes) -> dict[str, Any] | str:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 class CsvReader(_FileReader):

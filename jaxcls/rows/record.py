@@ -165,18 +165,18 @@ def check_labels(labels: Sequence[str]) -> None:
 def to_json(value: Any) -> str:
     """JSON without NaN or infinities: they become null."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+        return _ENCODER.encode(value)
     except ValueError:
-        return json.dumps(_without_nan(value), ensure_ascii=False, allow_nan=False, default=_plain)
+        return _ENCODER.encode(_without_nan(value))
 
 
 def to_cell(value: Any) -> str:
     """A value in a csv file or a column of strings: text as it is, None empty, numbers and lists as JSON."""
-    if value is None:
+    if isinstance(value, str):
+        return value
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
-    if isinstance(value, bool | int | float | dict | list):
-        return to_json(value)
-    return value if isinstance(value, str) else _plain(value)
+    return to_json(value) if isinstance(value, bool | int | float | dict | list) else _plain(value)
 
 
 def _without_nan(value: Any) -> Any:
@@ -192,3 +192,6 @@ def _without_nan(value: Any) -> Any:
 def _plain(value: Any) -> str:
     """What JSON lacks: bytes as base64, the rest (dates, decimals) as their usual spelling."""
     return base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else str(value)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain)

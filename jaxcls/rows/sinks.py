@@ -6,6 +6,7 @@ numbered from 0, and cuts off whatever follows them.
 
 import csv
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from jaxcls.rows.errors import RowsError
 from jaxcls.rows.files import AppendedFile
 from jaxcls.rows.record import Choice, FlatFormat, JsonFormat, OutputRow, to_cell
+
+_NEEDS_QUOTES = re.compile(r'[,"\r\n]|^\s|\s$')
 
 
 class Sink(ABC):
@@ -188,7 +191,7 @@ def csv_line(values: Iterable[Any]) -> bytes:
 
 
 def _quoted(cell: str) -> str:
-    if any(mark in cell for mark in ',"\r\n') or cell != cell.strip():
+    if _NEEDS_QUOTES.search(cell):
         return '"' + cell.replace('"', '""') + '"'
     return cell
 

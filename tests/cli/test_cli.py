@@ -9,6 +9,8 @@ from typer.testing import CliRunner, Result
 
 from jaxcls import LLM
 from jaxcls.cli.app import app
+from jaxcls.errors import CheckpointError
+from jaxcls.info import describe
 from jaxcls.outputs import ClassificationRequestOutput
 from jaxcls.registry import architecture_names
 from tests.cli.rows_helpers import read_rows
@@ -228,6 +230,21 @@ def test_info_finds_weights_that_do_not_fit(bert_path: Path, tmp_path: Path) -> 
     (info,) = rows_of(jaxcls("info", tmp_path))
     assert (info["weight_files"], info["problems"]) == ({}, None)
     assert info["parameters"] > 0
+
+
+@pytest.mark.usefixtures("no_network")
+def test_info_of_a_hub_model_needs_no_weights(bert_path: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "models--org--name"
+    snapshot = repository / "snapshots" / ("0123456789" * 4)
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(snapshot.name)
+    for name in ("config.json", "tokenizer.json"):
+        (snapshot / name).write_bytes((bert_path / name).read_bytes())
+    info = describe("org/name", download_dir=tmp_path, local_files_only=True)
+    assert (info.model, info.commit, info.weight_files) == ("org/name", snapshot.name, {})
+    with pytest.raises(CheckpointError):
+        LLM("org/name", download_dir=tmp_path, local_files_only=True)
 
 
 def test_info_reads_no_tensor(bert_path: Path, tmp_path: Path) -> None:

@@ -100,11 +100,13 @@ def test_json_values_are_strings_in_parquet(tmp_path: Path) -> None:
     assert second["score"] is None
 
 
-def test_many_parts_become_one_file_in_order(tmp_path: Path) -> None:
+def test_many_parts_become_one_file_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaxcls.rows.parquet_sink._ROW_GROUP", 8000)
     texts = [f"text {i}" for i in range(25_000)]
     path = write(tmp_path / "a.parquet", {"text": texts})
     run_job(path, tmp_path / "out.parquet")
     result = pq.read_table(tmp_path / "out.parquet")
     assert result["row"].to_pylist() == list(range(25_000))
+    assert pq.ParquetFile(tmp_path / "out.parquet").num_row_groups == 3
     assert result["text"].to_pylist() == texts
     assert not (tmp_path / "out.parquet.parts").exists()
