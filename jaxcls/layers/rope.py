@@ -30,6 +30,10 @@ class RopeConfig:
     attention_factor: float = 1.0  # yarn: multiplies cos and sin
     truncate: bool = True  # yarn
 
+    def longest(self, trained_len: int) -> int:
+        """Longest sequence of a model made for `trained_len` tokens: "dynamic" scaling is there to go beyond them."""
+        return int(trained_len * self.factor) if self.rope_type == "dynamic" else trained_len
+
 
 def inverse_frequencies(rope: RopeConfig) -> np.ndarray:
     """Static inverse frequencies [H/2], float32."""

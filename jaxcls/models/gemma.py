@@ -21,7 +21,8 @@ def config(hf: HfView) -> DecoderConfig:
     num_layers, embed_dim = hf.int("num_hidden_layers", 28), hf.int("hidden_size", 3072)
     head_dim = hf.int("head_dim", 256)
     bias = hf.bool("attention_bias", False)
-    max_len = hf.int("max_position_embeddings", 8192)
+    trained_len = hf.int("max_position_embeddings", 8192)
+    rope = rope_config(hf, head_dim=head_dim, max_len=trained_len)
     return DecoderConfig(
         vocab_size=hf.int("vocab_size", 256000),
         embed_dim=embed_dim,
@@ -30,12 +31,12 @@ def config(hf: HfView) -> DecoderConfig:
         num_heads=hf.int("num_attention_heads", 16),
         num_kv_heads=hf.int("num_key_value_heads", 16),
         head_dim=head_dim,
-        max_len=max_len,
+        max_len=rope.longest(trained_len),
         num_labels=hf.num_labels,
         pad_token_id=hf.optional_int("pad_token_id", 0),
         activation=_activation(hf),
         norm_eps=hf.float("rms_norm_eps", 1e-6),
-        rope=rope_config(hf, head_dim=head_dim, max_len=max_len),
+        rope=rope,
         qkv_bias=bias,
         out_bias=bias,
         norm_offset=1.0,

@@ -14,7 +14,8 @@ def config(hf: HfView) -> DecoderConfig:
     num_layers = hf.int("num_hidden_layers", 32)
     head_dim = hf.int("head_dim", embed_dim // num_heads)
     bias = hf.bool("attention_bias", False)
-    max_len = hf.int("max_position_embeddings", 2048)
+    trained_len = hf.int("max_position_embeddings", 2048)
+    rope = rope_config(hf, head_dim=head_dim, max_len=trained_len)
     return DecoderConfig(
         vocab_size=hf.int("vocab_size", 32000),
         embed_dim=embed_dim,
@@ -23,12 +24,12 @@ def config(hf: HfView) -> DecoderConfig:
         num_heads=num_heads,
         num_kv_heads=hf.int("num_key_value_heads", num_heads),
         head_dim=head_dim,
-        max_len=max_len,
+        max_len=rope.longest(trained_len),
         num_labels=hf.num_labels,
         pad_token_id=hf.optional_int("pad_token_id", None),
         activation=hf.activation("hidden_act", "silu"),
         norm_eps=hf.float("rms_norm_eps", 1e-6),
-        rope=rope_config(hf, head_dim=head_dim, max_len=max_len),
+        rope=rope,
         qkv_bias=bias,
         out_bias=bias,
         mlp_bias=hf.bool("mlp_bias", False),

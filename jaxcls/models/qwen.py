@@ -31,7 +31,8 @@ def _config(hf: HfView, *, qwen3: bool) -> DecoderConfig:
     num_heads, embed_dim = hf.int("num_attention_heads", 32), hf.int("hidden_size", 4096)
     num_layers = hf.int("num_hidden_layers", 32)
     head_dim = hf.int("head_dim", 128 if qwen3 else embed_dim // num_heads)
-    max_len = hf.int("max_position_embeddings", 32768)
+    trained_len = hf.int("max_position_embeddings", 32768)
+    rope = rope_config(hf, head_dim=head_dim, max_len=trained_len)
     bias = hf.bool("attention_bias", False) if qwen3 else False
     return DecoderConfig(
         vocab_size=hf.int("vocab_size", 151936),
@@ -39,14 +40,15 @@ def _config(hf: HfView, *, qwen3: bool) -> DecoderConfig:
         mlp_dim=hf.int("intermediate_size", 22016),
         num_layers=num_layers,
         num_heads=num_heads,
-        num_kv_heads=hf.int("num_key_value_heads", 32),
+        # Absent means 32, null as many as there are query heads.
+        num_kv_heads=hf.optional_int("num_key_value_heads", 32) or num_heads,
         head_dim=head_dim,
-        max_len=max_len,
+        max_len=rope.longest(trained_len),
         num_labels=hf.num_labels,
         pad_token_id=hf.optional_int("pad_token_id", None),
         activation=hf.activation("hidden_act", "silu"),
         norm_eps=hf.float("rms_norm_eps", 1e-6),
-        rope=rope_config(hf, head_dim=head_dim, max_len=max_len),
+        rope=rope,
         qkv_bias=bias or not qwen3,
         out_bias=bias,
         qk_norm=qwen3,
