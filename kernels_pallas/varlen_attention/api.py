@@ -42,7 +42,8 @@ def varlen_attention(
         Attention output in q's dtype; scores and softmax are float32.
 
     Raises:
-        ValueError: N is not a multiple of K, the rows do not cover T, or the implementation is unknown.
+        ValueError: N is not a multiple of K, the rows do not cover T, a window that is not traced is below 1, or the
+            implementation is unknown.
     """
     num_tokens, num_heads, _ = q.shape
     if num_heads % k.shape[1]:
@@ -50,6 +51,8 @@ def varlen_attention(
     covered = sum(count * length for count, length in row_groups)
     if covered != num_tokens:
         raise ValueError(f"row groups {row_groups} cover {covered} tokens, but there are {num_tokens}")
+    if isinstance(window, int) and window < 1:
+        raise ValueError(f"window must be at least 1, got {window}: a token sees itself")
     match implementation:
         case "xla":
             run = xla.varlen_attention
