@@ -1,0 +1,141 @@
+"""The two layouts of a stack of layers: same outputs, same gradients, one program or many."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxcls.layers.linear import Linear
+from jaxcls.layers.stack import build_layers, run_layers
+
+DIM, LAYERS, TOKENS = 4, 3, 6
+NO_LIMIT = np.iinfo(np.int32).max
+
+
+class Layer(nnx.Module):
+    """Not linear, and a different one for each weight and each setting."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.mix = Linear(DIM, DIM, bias=True, dtype=jnp.dtype(jnp.float32), rngs=rngs)
+
+    def __call__(self, x: Float[Array, "T D"], setting: Any) -> Float[Array, "T D"]:
+        near = jnp.arange(TOKENS) < (NO_LIMIT if setting is None else setting)
+        return x + jnp.where(near[:, None], jnp.tanh(self.mix(x)), 0.0)
+
+
+def call(layer: Layer, x: Float[Array, "T D"], setting: Any) -> Float[Array, "T D"]:
+    return layer(x, setting)
+
+
+def both_layouts() -> tuple[nnx.Module, nnx.Module]:
+    """The same weights, one array a layer and one array for all."""
+    unrolled = build_layers(Layer, LAYERS, stacked=False, rngs=nnx.Rngs(0))
+    stacked = build_layers(Layer, LAYERS, stacked=True, rngs=nnx.Rngs(1))
+    rng = np.random.default_rng(0)
+    for name, shape in (("weight", (DIM, DIM)), ("bias", (DIM,))):
+        values = jnp.asarray(rng.normal(size=(LAYERS, *shape)), jnp.float32)
+        getattr(stacked.mix, name)[...] = values
+        for i in range(LAYERS):
+            getattr(unrolled[i].mix, name)[...] = values[i]
+    return unrolled, stacked
+
+
+X = np.random.default_rng(1).normal(size=(TOKENS, DIM)).astype(np.float32)
+
+
+def output(layers: nnx.Module, settings: Sequence[int | None]) -> np.ndarray:
+    graphdef, state = nnx.split(layers)
+    return np.asarray(jax.jit(lambda s, x: run_layers(nnx.merge(graphdef, s), x, call, settings))(state, X))
+
+
+def run(layers: nnx.Module, settings: Sequence[int | None]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The output, and the gradients of a scalar by the input and by every parameter, stacked."""
+    graphdef, state = nnx.split(layers)
+
+    def loss(state: Any, x: Any) -> tuple[Any, Any]:
+        y = run_layers(nnx.merge(graphdef, state), x, call, settings)
+        return jnp.square(y).sum(), y
+
+    (_, y), (by_state, by_x) = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(state, X)
+    flat = dict(nnx.to_flat_state(by_state))
+    if isinstance(layers, nnx.List):
+        gradients = [np.stack([flat[i, "mix", n].get_value() for i in range(LAYERS)]) for n in ("weight", "bias")]
+    else:
+        gradients = [np.asarray(flat["mix", n].get_value()) for n in ("weight", "bias")]
+    return np.asarray(y), [np.asarray(by_x), *gradients]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [(None, None, None), (2, 2, 2), (None, 2, None), (1, 3, 5)],
+    ids=["none", "equal", "some", "different"],
+)
+def test_both_layouts_compute_the_same(settings: tuple[int | None, ...]) -> None:
+    unrolled, stacked = both_layouts()
+    y, gradients = run(unrolled, settings)
+    y_stacked, gradients_stacked = run(stacked, settings)
+    np.testing.assert_allclose(y_stacked, y, atol=1e-6, rtol=1e-6)
+    for ours, theirs in zip(gradients_stacked, gradients, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=1e-5)
+        assert np.abs(theirs).max() > 1e-2
+
+
+def test_settings_reach_their_own_layer() -> None:
+    for layers in both_layouts():
+        outputs = [output(layers, settings) for settings in ((1, 3, 5), (5, 3, 1), (None, 3, 5))]
+        for i in range(len(outputs)):
+            for j in range(i):
+                assert not np.allclose(outputs[i], outputs[j], atol=1e-4)
+
+
+def test_equal_settings_stay_python_values() -> None:
+    """So that a kernel can specialise on them."""
+    for settings, kinds in (((4, 4, 4), {int}), ((None, None, None), {type(None)}), ((4, None, 4), None)):
+        for layers in both_layouts():
+            seen: list[Any] = []
+
+            def record(layer: Layer, x: Any, setting: Any, seen: list[Any] = seen) -> Any:
+                seen.append(setting)
+                return layer(x, setting)
+
+            run_layers(layers, jnp.ones((TOKENS, DIM)), record, settings)
+            if kinds is not None:
+                assert {type(s) for s in seen} == kinds
+            elif isinstance(layers, nnx.List):
+                assert seen == list(settings)
+            else:
+                assert all(isinstance(s, jax.core.Tracer) and s.dtype == jnp.int32 for s in seen)
+
+
+def test_a_stack_is_compiled_once_and_a_list_once_a_layer() -> None:
+    counts = {}
+    for name, layers in zip(("unrolled", "stacked"), both_layouts(), strict=True):
+        graphdef, state = nnx.split(layers)
+        text = (
+            jax.jit(lambda s, x, g=graphdef: run_layers(nnx.merge(g, s), x, call, (None,) * LAYERS))
+            .lower(state, jnp.ones((TOKENS, DIM)))
+            .as_text()
+        )
+        counts[name] = text.count("stablehlo.dot_general")
+    assert counts == {"unrolled": LAYERS, "stacked": 1}
+
+
+def test_every_layer_of_a_new_stack_is_its_own() -> None:
+    stacked = build_layers(Layer, LAYERS, stacked=True, rngs=nnx.Rngs(0))
+    weight = np.asarray(stacked.mix.weight[...])
+    assert weight.shape == (LAYERS, DIM, DIM)
+    assert not np.allclose(weight[0], weight[1])
+    assert not np.allclose(weight[1], weight[2])
+
+
+@pytest.mark.parametrize("layout", ["unrolled", "stacked"])
+def test_one_setting_a_layer(layout: str) -> None:
+    unrolled, stacked = both_layouts()
+    layers = unrolled if layout == "unrolled" else stacked
+    with pytest.raises(ValueError, match=r"."):
+        run_layers(layers, jnp.ones((TOKENS, DIM)), call, (1, 2))
