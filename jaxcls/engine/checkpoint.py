@@ -1,9 +1,10 @@
 """A checkpoint as it will be run: everything decided, nothing loaded."""
 
 import dataclasses
+import json
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jaxcls
 from jaxcls.config.engine import EngineConfig
@@ -15,14 +16,13 @@ from jaxcls.engine.request import Task
 from jaxcls.errors import ConfigError
 from jaxcls.inputs.load_tokenizer import load_tokenizer, read_json
 from jaxcls.inputs.tokenize import TextTokenizer
-from jaxcls.models.architecture import Architecture, ModelConfig, PoolingType
+from jaxcls.models.architecture import Architecture, ModelConfig, SequencePooling
 from jaxcls.pooling.activation import ScoreActivation, resolve_activation
 from jaxcls.pooling.pooler import Pooler
 from jaxcls.registry import find_architecture
 from weights.hub import resolve
 
 DEMO = "demo"
-SequencePooling = Literal["CLS", "LAST", "MEAN"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,24 +150,24 @@ def _pooling(path: Path, overrides: PoolerConfig, architecture: Architecture, na
     if overrides.pooling_type is not None:
         return overrides.pooling_type, "pooler_config"
     modules = path / "modules.json"
-    for module in read_json_list(modules):
+    for module in _modules(modules):
         if str(module.get("type", "")).endswith(".Pooling"):
             settings = read_json(path / str(module.get("path", "")) / "config.json")
             return _sentence_transformers_pooling(settings, modules), "modules.json"
-    return _sequence_pooling(architecture.pooling), f"default of {name}"
+    return architecture.pooling, f"default of {name}"
 
 
-def _sequence_pooling(pooling: PoolingType) -> SequencePooling:
-    if pooling == "ALL":
-        raise ConfigError("this model scores tokens, not sequences")
-    return pooling
-
-
-def read_json_list(path: Path) -> list[dict[str, Any]]:
-    """modules.json and its like: a JSON list of objects; empty if there is no such file."""
-    import json
-
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+def _modules(path: Path) -> list[dict[str, Any]]:
+    """sentence-transformers' modules.json; empty if there is no such file."""
+    if not path.is_file():
+        return []
+    try:
+        modules = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
+        raise ConfigError(f"{path} must be a list of objects")
+    return modules
 
 
 def _sentence_transformers_pooling(settings: dict[str, Any], source: Path) -> SequencePooling:

@@ -13,7 +13,8 @@ from jaxcls.layers.head import ClassificationHead
 from jaxcls.layers.packed import PackedBatch
 from weights.rules import RuleTable
 
-PoolingType = Literal["CLS", "LAST", "MEAN", "ALL"]
+# How the hidden states of a sequence become one: first token, last that is not padding, or mean.
+SequencePooling = Literal["CLS", "LAST", "MEAN"]
 
 
 @runtime_checkable
@@ -64,5 +65,5 @@ class Architecture:
     config: Callable[[HfView], Any]
     build: Callable[[Any, nnx.Rngs, DTypeLike, bool], Any]
     weights: Callable[[Any], RuleTable]
-    pooling: PoolingType
+    pooling: SequencePooling
     example: str

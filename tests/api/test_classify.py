@@ -272,3 +272,38 @@ def test_dummy_weights_need_no_files(tmp_path: Path) -> None:
     rows = [logits(LLM(tmp_path, seed=seed, **options).classify([1, 2])) for seed in (0, 0, 1)]  # type: ignore[arg-type]
     np.testing.assert_array_equal(rows[0], rows[1])
     assert np.abs(rows[0] - rows[2]).max() > 1e-3
+
+
+def test_progress_bar_of_the_callers_making(bert: LLM) -> None:
+    made = []
+
+    def bar(items, **settings):
+        made.append(settings)
+        return items
+
+    assert len(bert.classify(texts(5), use_tqdm=bar)) == 5
+    assert made == [{"total": 5, "desc": "Processed prompts", "unit": "prompt"}]
+
+
+def test_gradients_flow_through_a_loaded_model(bert: LLM) -> None:
+    import jax
+    from flax import nnx
+
+    from jaxcls.engine.batch import build_batch
+    from jaxcls.engine.request import Request
+    from jaxcls.engine.scheduler import Scheduler
+    from jaxcls.inputs.prompt import TokensPrompt
+
+    scheduler = Scheduler(bert.model.ladder)
+    scheduler.add(Request(0, TokensPrompt([1, 5, 6, 2]), True))
+    plan = scheduler.next_step()
+    assert plan is not None
+    batch = build_batch(plan)
+
+    def loss(state):
+        model = nnx.merge(bert.model.runner.graphdef, state)
+        return bert.model.checkpoint.pooler("classify")(model(batch), batch, model.head).logits[0, 0]
+
+    gradients = jax.tree.leaves(jax.grad(loss)(bert.model.runner.state))
+    assert all(np.isfinite(g).all() for g in gradients)
+    assert sum(float(np.abs(g).max()) > 0 for g in gradients) > len(gradients) / 2
