@@ -84,7 +84,7 @@ def set_compilation_cache(directory: str | Path | bool | None) -> None:
 
     Programs of a model compile in well under a second each, which JAX's defaults would not store.
     """
-    if directory is False or jax.config.values["jax_compilation_cache_dir"] is not None:
+    if directory is False or jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore[reportAttributeAccessIssue]
         return
     path = Path(directory) if isinstance(directory, str | Path) else user_cache("programs")
     private_directory(path)
