@@ -1,0 +1,40 @@
+"""The same checkpoints through the public interface of jaxcls."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from jaxcls import LLM
+from tests.parity.cases import Case, Prompt
+
+Layout = Literal["unrolled", "stacked"]
+LAYOUTS: tuple[Layout, ...] = ("unrolled", "stacked")
+
+# Absolute, for logits of order 1.
+PARITY = 2e-5
+INVARIANCE = 1e-5
+
+
+def load_ours(case: Case, folder: Path, layout: Layout, **options: Any) -> LLM:
+    """The case's checkpoint in float32, without a tokenizer."""
+    return LLM(
+        folder,
+        dtype="float32",
+        skip_tokenizer_init=True,
+        layer_layout=layout,
+        compilation_cache_dir=False,
+        **options,
+    )
+
+
+def run_ours(llm: LLM, prompts: Sequence[Prompt]) -> np.ndarray:
+    """Logits of all prompts in one call, float32 [prompts, labels]."""
+    inputs = [
+        list(prompt.ids)
+        if prompt.types is None
+        else {"prompt_token_ids": list(prompt.ids), "token_type_ids": list(prompt.types)}
+        for prompt in prompts
+    ]
+    return np.array([out.outputs.logits for out in llm.classify(inputs, use_tqdm=False)], np.float32)

@@ -1,0 +1,52 @@
+"""Settings that change what transformers computes, and that jaxcls does not implement, are refused by name."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jaxcls import LLM
+from jaxcls.errors import ConfigError
+from tests.parity.cases import override
+from tests.parity.decoder_cases import GEMMA, LLAMA, QWEN2, QWEN3
+from tests.parity.encoder_cases import BERT, ROBERTA
+
+LINEAR = {"rope_type": "linear", "factor": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "named"),
+    [
+        (BERT, {"is_decoder": True}, "is_decoder"),
+        (BERT, {"position_embedding_type": "relative_key"}, "position_embedding_type"),
+        (BERT, {"hidden_act": "laplace"}, "laplace"),
+        (BERT, {"num_attention_heads": 5}, "num_attention_heads"),
+        (BERT, {"pruned_heads": {"0": [1]}}, "pruned_heads"),
+        (ROBERTA, {"pad_token_id": None}, "pad_token_id"),
+        (LLAMA, {"is_causal": False}, "is_causal"),
+        (LLAMA, {"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+        (LLAMA, {"rope_scaling": {**LINEAR, "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
+        (LLAMA, {"rope_scaling": {"rope_type": "longrope", "factor": 2.0}}, "longrope"),
+        (LLAMA, {"rope_scaling": {"rope_type": "linear"}}, "factor"),
+        (LLAMA, {"rope_scaling": {**LINEAR, "mrope_section": [1, 2, 2]}}, "mrope_section"),
+        (LLAMA, {"head_dim": 7}, "head_dim"),
+        (LLAMA, {"hidden_size_per_layer": 3}, "hidden_size_per_layer"),
+        (QWEN2, {"use_mrope": True}, "use_mrope"),
+        (QWEN3, {"layer_types": ["full_attention", "chunked_attention"]}, "layer_types"),
+        (QWEN3, {"layer_types": ["full_attention"]}, "layer_types"),
+        (GEMMA, {"hidden_activation": "silu"}, "hidden_activation"),
+    ],
+)
+def test_refused_by_name(base: dict[str, Any], changes: dict[str, Any], named: str, tmp_path: Path):
+    (tmp_path / "config.json").write_text(json.dumps(override(base, changes)))
+    with pytest.raises(ConfigError, match=named):
+        LLM(tmp_path, skip_tokenizer_init=True)
+
+
+def test_sliding_layers_without_a_window_are_refused(tmp_path: Path):
+    """Transformers has no result to compare with: it fails."""
+    config = override(QWEN2, {"layer_types": ["sliding_attention"] * 2, "use_sliding_window": False})
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="layer_types"):
+        LLM(tmp_path, skip_tokenizer_init=True)

@@ -1,0 +1,94 @@
+"""Published config.json files are read without complaint, and the rules cover the published tensor names exactly."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import pytest
+
+from jaxcls.config.engine import engine_config
+from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint
+from jaxcls.engine.load import abstract_model
+from jaxcls.registry import architecture_names
+from tests.parity.store import Shapes
+from tests.published.store import Published, all_published
+from weights.accounting import check_names
+from weights.errors import CheckpointError
+
+ALL = all_published()
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """A published checkpoint as jaxcls would run it: under eval_shape an 8B model costs nothing."""
+
+    published: Published
+    checkpoint: Checkpoint
+    target: Mapping[str, jax.ShapeDtypeStruct]
+
+    def check(self, shapes: Shapes) -> None:
+        table = self.checkpoint.architecture.weights(self.checkpoint.config)
+        check_names(shapes, table, self.target, head_init=self.published.options.get("head_init"))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {**self.published.config, **self.published.options.get("hf_overrides", {})}
+
+
+@pytest.fixture(scope="module", params=["unrolled", "stacked"])
+def layout(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module", params=ALL, ids=lambda published: published.model)
+def built(request: pytest.FixtureRequest, layout: str, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    published: Published = request.param
+    folder = tmp_path_factory.mktemp("published")
+    (folder / "config.json").write_text(json.dumps(published.config))
+    options = engine_config(folder, {**published.options, "layer_layout": layout, "local_files_only": True})
+    checkpoint = open_checkpoint(options)
+    return Built(published, checkpoint, abstract_model(checkpoint, options).target)
+
+
+def test_every_tensor_is_accounted_for(built: Built):
+    built.check(built.published.shapes)
+
+
+def test_a_missing_tensor_is_named(built: Built):
+    for template in built.published.tensors:
+        name = template.replace("{layer}", str(built.published.layers - 1))
+        shapes = {other: shape for other, shape in built.published.shapes.items() if other != name}
+        if "head_init" in built.published.options and "pooler" in name:
+            built.check(shapes)  # part of the head, which is made where it is missing
+            continue
+        modern = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+        with pytest.raises(CheckpointError, match=re.escape(modern)):
+            built.check(shapes)
+
+
+def test_an_unknown_tensor_and_a_wrong_shape_are_named(built: Built):
+    shapes = built.published.shapes
+    name = next(name for name in shapes if "word_embeddings" in name or "embed_tokens" in name)
+    rows, width = shapes[name]
+    with pytest.raises(CheckpointError) as caught:
+        built.check({**shapes, name: (rows + 1, width), "model.layers.0.mystery.weight": (3,)})
+    assert name in str(caught.value)
+    assert "mystery" in str(caught.value)
+
+
+def test_what_the_config_says_arrives_in_the_model(built: Built):
+    raw, config = built.config, built.checkpoint.config
+    assert config.num_layers == raw["num_hidden_layers"] == built.published.layers
+    assert config.vocab_size == raw["vocab_size"]
+    assert config.num_labels == raw.get("num_labels", len(raw.get("id2label", (0, 1))))
+    roberta = raw["model_type"] in ("roberta", "xlm-roberta")
+    assert config.max_len == raw["max_position_embeddings"] - (2 if roberta else 0)
+    assert config.pad_token_id == raw["pad_token_id"]
+
+
+def test_every_architecture_has_a_published_checkpoint():
+    recorded = {{**p.config, **p.options.get("hf_overrides", {})}["architectures"][0] for p in ALL}
+    assert recorded == set(architecture_names())
