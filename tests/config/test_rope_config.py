@@ -86,6 +86,14 @@ RECORDED: dict[str, tuple[float | None, dict[str, Any] | None, dict[str, Any], l
         frequencies("1 .316227764 .0749999955 .0158113893 .00249999994 7.90569466e-4 2.50000012e-4 7.90569466e-5"),
         1.138629436111989,
     ),
+    # So short an original length that both ends of the ramp are dimension 0.
+    "yarn, no ramp": (
+        None,
+        {**YARN, LENGTH: 6},
+        {},
+        frequencies("1 .079056941 .0250000004 .00790569466 .00249999994 7.90569466e-4 2.50000012e-4 7.90569466e-5"),
+        1.138629436111989,
+    ),
     "yarn, not truncated": (
         None,
         {**YARN, "truncate": False},
