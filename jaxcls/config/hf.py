@@ -56,8 +56,8 @@ class HfView:
         self.source = source
         self.defaults: dict[str, Any] = {}
         self.labels: Labels = read_labels(self._values, source)
-        if self._values.get("quantization_config"):
-            method = self._values["quantization_config"].get("quant_method", "unknown")
+        if quantization := self._values.get("quantization_config"):
+            method = quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else quantization
             raise ConfigError(
                 f"{source}: the checkpoint is quantised (quant_method {method!r}), which jaxcls cannot read; "
                 "use the unquantised checkpoint it was made from"

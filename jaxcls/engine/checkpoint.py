@@ -117,7 +117,7 @@ def open_tokenizer(checkpoint: Checkpoint, options: EngineConfig) -> TextTokeniz
         path, _ = _locate(options.tokenizer, options.tokenizer_revision, options, weights=False)
     files = load_tokenizer(path)
     lower = bool(read_json(path / "sentence_bert_config.json").get("do_lower_case", False))
-    return tokenizer(backend=files.backend, side=files.side, lower_case=lower)
+    return tokenizer(backend=files.backend, side=files.side, lower_case=lower, token_types=files.token_types)
 
 
 def _locate(name: str | Path, revision: str | None, options: EngineConfig, *, weights: bool) -> tuple[Path, bool]:
@@ -191,10 +191,15 @@ def _max_len(path: Path, config: ModelConfig, wanted: int | None) -> tuple[int, 
             raise ConfigError(f"max_model_len = {wanted}, but the checkpoint has positions for {config.max_len} tokens")
         return wanted, "max_model_len"
     limits = [(config.max_len, "config.json")]
-    tokenizer_limit = read_json(path / "tokenizer_config.json").get("model_max_length")
-    if config.absolute_positions and tokenizer_limit is not None:
-        limits.append((int(min(tokenizer_limit, config.max_len)), "model_max_length of tokenizer_config.json"))
-    sentence_limit = read_json(path / "sentence_bert_config.json").get("max_seq_length")
-    if sentence_limit is not None:
-        limits.append((int(sentence_limit), "max_seq_length of sentence_bert_config.json"))
+    files = {"sentence_bert_config.json": "max_seq_length"}
+    if config.absolute_positions:
+        files["tokenizer_config.json"] = "model_max_length"
+    for name, key in files.items():
+        limit = read_json(path / name).get(key)
+        if limit is None:
+            continue
+        # transformers writes int(1e30) where there is no limit, sometimes as a float.
+        if isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 1:
+            raise ConfigError(f"{path / name}: {key} = {limit!r} must be a positive number")
+        limits.append((int(min(limit, config.max_len)), f"{key} of {name}"))
     return min(limits)

@@ -23,10 +23,12 @@ class TokenizerFiles:
     Attributes:
         backend: the tokenizer, without truncation or padding of its own.
         side: the end that truncation cuts.
+        token_types: whether the model is given the token types of pairs; some files say that it is not.
     """
 
     backend: Tokenizer
     side: Literal["left", "right"]
+    token_types: bool
 
 
 def load_tokenizer(path: Path) -> TokenizerFiles:
@@ -43,7 +45,8 @@ def load_tokenizer(path: Path) -> TokenizerFiles:
     side = config.get("truncation_side", "right")
     if side not in ("left", "right"):
         raise ConfigError(f"{path / 'tokenizer_config.json'}: truncation_side = {side!r}; known are left and right")
-    return TokenizerFiles(backend, side)
+    inputs = config.get("model_input_names")
+    return TokenizerFiles(backend, side, inputs is None or "token_type_ids" in inputs)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -110,6 +110,7 @@ class TextTokenizer:
         num_token_types: rows of the token type table; 0: the model has none.
         side: the end that truncation cuts when nobody says.
         lower_case: lower-case text first (sentence_bert_config.json).
+        token_types: whether texts get the tokenizer's token types; False: zeros, as for token ids without them.
     """
 
     backend: Tokenizer | None
@@ -118,6 +119,7 @@ class TextTokenizer:
     num_token_types: int
     side: Side = "right"
     lower_case: bool = False
+    token_types: bool = True
 
     def __call__(
         self, prompts: Sequence[TextPrompt | TokensPrompt], options: Sequence[TokenizeOptions]
@@ -163,7 +165,7 @@ class TextTokenizer:
     def _finish_text(self, prompt: TextPrompt, encoding: Encoding, option: TokenizeOptions) -> TokensPrompt:
         if option.max_tokens is not None and len(encoding.ids) > option.max_tokens:
             encoding = self._truncate(prompt, option, option.max_tokens)
-        types = list(encoding.type_ids) if self.num_token_types > 1 else None
+        types = list(encoding.type_ids) if self.token_types and self.num_token_types > 1 else None
         return TokensPrompt(list(encoding.ids), types)
 
     def _truncate(self, prompt: TextPrompt, option: TokenizeOptions, max_tokens: int) -> Encoding:

@@ -138,6 +138,23 @@ def test_limits_of_length(bert_path: Path, tmp_path: Path) -> None:
     assert llm.classify("The CAT")[0].prompt_token_ids == llm.classify("the cat")[0].prompt_token_ids
 
 
+def test_limits_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path, BERT)
+    (path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": "long"}))
+    with pytest.raises(ConfigError, match="model_max_length = 'long'"):
+        LLM(path)
+
+
+def test_token_types_only_where_the_model_is_given_them(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path, BERT)
+    typed = LLM(path).classify(("the cat", "a dog"))[0]
+    (path / "tokenizer_config.json").write_text(json.dumps({"model_input_names": ["input_ids", "attention_mask"]}))
+    untyped = LLM(path).classify(("the cat", "a dog"))[0]
+    zeros = LLM(path).classify(typed.prompt_token_ids)[0]
+    assert untyped.prompt_token_ids == typed.prompt_token_ids
+    assert untyped.outputs == zeros.outputs != typed.outputs
+
+
 def test_sentence_transformers_pooling_is_honoured(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path, BERT)
     (path / "modules.json").write_text(
