@@ -1,7 +1,8 @@
 """Goldens against live transformers: `python -m tests.parity.live --check` or `--write`.
 
---check recomputes every golden and fails if a committed one is missing, stale or different; then it runs jaxcls against
-the same live logits, and against those of random configurations that are not committed. --write replaces the goldens.
+--check recomputes every golden and fails if a committed one is missing, stale or different; it also runs jaxcls against
+the same live logits, with stacked layers (the test suite runs all goldens unrolled), and in both layouts against those
+of random configurations that are not committed. --write replaces the goldens.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def check(extra: int) -> int:
             live = compute(case, Path(name))
             if case in cases:
                 failures += [f"{case.name}: {problem}" for problem in differences(live)]
-            for layout in LAYOUTS:
+            for layout in ("stacked",) if case in cases else LAYOUTS:
                 delta = float(np.abs(run_ours(load_ours(case, Path(name), layout), case.prompts) - live.logits).max())
                 worst = max(worst, delta)
                 if not delta <= PARITY:

@@ -20,7 +20,7 @@ ALL = all_goldens()
 BY_NAME = {golden.case.name: golden for golden in ALL}
 
 # Cases that differ in what a layer holds or is given; the others differ before, after or within an op, where the
-# layout of the layers cannot matter. `make parity` runs all cases in both.
+# layout of the layers cannot matter. `make parity` runs all cases stacked.
 STACKED = [n for n in BY_NAME if re.search(r"-base|layers|window|bias|mha|gqa|mqa|head-|dynamic|types-3|kv-", n)]
 RUNS: list[tuple[str, Layout]] = [*((n, "unrolled") for n in BY_NAME), *((n, "stacked") for n in STACKED)]
 BASES = [name for name in BY_NAME if name.endswith("-base")]
