@@ -2,7 +2,8 @@
 
 from jaxcls.config.hf import HfView
 from jaxcls.models.architecture import Architecture
-from jaxcls.models.encoder import EncoderClassifier, EncoderConfig, encoder_config, encoder_weights
+from jaxcls.models.encoder import EncoderClassifier, encoder_weights
+from jaxcls.models.encoder_config import EncoderConfig, encoder_config
 from weights.rules import RuleTable
 
 

@@ -1,7 +1,5 @@
 """The decoder family: pre-norm transformer blocks with rope (Llama, Qwen2, Qwen3, Gemma)."""
 
-import dataclasses
-
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -13,38 +11,10 @@ from jaxcls.layers.linear import Embedding
 from jaxcls.layers.mlp import MLP
 from jaxcls.layers.norm import RMSNorm
 from jaxcls.layers.packed import PackedBatch
-from jaxcls.layers.rope import RopeConfig, cos_sin
+from jaxcls.layers.rope import cos_sin
 from jaxcls.layers.stack import build_layers, run_layers
+from jaxcls.models.decoder_config import DecoderConfig
 from weights.rules import Rule, RuleTable
-
-
-@dataclasses.dataclass(frozen=True)
-class DecoderConfig:
-    """The flags in which the family's members differ."""
-
-    vocab_size: int
-    embed_dim: int
-    mlp_dim: int
-    num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    max_len: int
-    num_labels: int
-    pad_token_id: int | None
-    activation: str
-    norm_eps: float
-    rope: RopeConfig
-    qkv_bias: bool = False
-    out_bias: bool = False
-    mlp_bias: bool = False
-    qk_norm: bool = False
-    norm_offset: float = 0.0  # Gemma's norms multiply by 1 + weight
-    embed_scale: float = 1.0  # Gemma multiplies embeddings by sqrt(D)
-    windows: tuple[int | None, ...] = ()  # one a layer; None = full attention
-    bidirectional: bool = False
-    type_vocab_size: int = 0
-    absolute_positions: bool = False
 
 
 class DecoderLayer(nnx.Module):

@@ -1,12 +1,24 @@
 """Qwen2ForSequenceClassification and Qwen3ForSequenceClassification."""
 
+import dataclasses
+
 from jaxcls.config.hf import HfView
-from jaxcls.config.rope import rope_config
 from jaxcls.models.architecture import Architecture
-from jaxcls.models.decoder import DecoderClassifier, DecoderConfig, decoder_weights
+from jaxcls.models.decoder import DecoderClassifier, decoder_weights
+from jaxcls.models.decoder_config import DecoderConfig, DecoderDefaults, Windows, decoder_config
+
+_DEFAULTS = DecoderDefaults(
+    vocab_size=151936,
+    hidden_size=4096,
+    intermediate_size=22016,
+    num_hidden_layers=32,
+    num_attention_heads=32,
+    num_key_value_heads=32,
+    max_position_embeddings=32768,
+)
 
 
-def _windows(hf: HfView, num_layers: int) -> tuple[int | None, ...]:
+def _windows(hf: HfView, num_layers: int) -> Windows:
     """Sliding windows a layer: `layer_types` if given, else the layers from `max_window_layers` on."""
     enabled = hf.bool("use_sliding_window", False)
     width = hf.optional_int("sliding_window", 4096)
@@ -25,45 +37,18 @@ def _windows(hf: HfView, num_layers: int) -> tuple[int | None, ...]:
     return tuple(window if kind == "sliding_attention" else None for kind in layer_types)
 
 
-def _config(hf: HfView, *, qwen3: bool) -> DecoderConfig:
-    hf.ignore("tie_word_embeddings")
-    hf.expect("use_mrope", False)
-    num_heads, embed_dim = hf.int("num_attention_heads", 32), hf.int("hidden_size", 4096)
-    num_layers = hf.int("num_hidden_layers", 32)
-    head_dim = hf.int("head_dim", 128 if qwen3 else embed_dim // num_heads)
-    trained_len = hf.int("max_position_embeddings", 32768)
-    rope = rope_config(hf, head_dim=head_dim, max_len=trained_len)
-    bias = hf.bool("attention_bias", False) if qwen3 else False
-    return DecoderConfig(
-        vocab_size=hf.int("vocab_size", 151936),
-        embed_dim=embed_dim,
-        mlp_dim=hf.int("intermediate_size", 22016),
-        num_layers=num_layers,
-        num_heads=num_heads,
-        # Absent means 32, null as many as there are query heads.
-        num_kv_heads=hf.optional_int("num_key_value_heads", 32) or num_heads,
-        head_dim=head_dim,
-        max_len=rope.longest(trained_len),
-        num_labels=hf.num_labels,
-        pad_token_id=hf.optional_int("pad_token_id", None),
-        activation=hf.activation("hidden_act", "silu"),
-        norm_eps=hf.float("rms_norm_eps", 1e-6),
-        rope=rope,
-        qkv_bias=bias or not qwen3,
-        out_bias=bias,
-        qk_norm=qwen3,
-        windows=_windows(hf, num_layers),
-    )
-
-
 def config_qwen2(hf: HfView) -> DecoderConfig:
     """Reads config.json; defaults are transformers' Qwen2Config. q, k and v have biases, o has none."""
-    return _config(hf, qwen3=False)
+    hf.expect("use_mrope", False)
+    return decoder_config(hf, _DEFAULTS, windows=_windows, qkv_bias=True)
 
 
 def config_qwen3(hf: HfView) -> DecoderConfig:
     """Reads config.json; defaults are transformers' Qwen3Config. Per-head RMSNorm on q and k, explicit head_dim."""
-    return _config(hf, qwen3=True)
+    hf.expect("use_mrope", False)
+    bias = hf.bool("attention_bias", False)
+    defaults = dataclasses.replace(_DEFAULTS, head_dim=128)
+    return decoder_config(hf, defaults, windows=_windows, qkv_bias=bias, out_bias=bias, qk_norm=True)
 
 
 QWEN2 = Architecture(

@@ -5,7 +5,8 @@ The two are the same network; they differ in tokenizer and size only.
 
 from jaxcls.config.hf import HfView
 from jaxcls.models.architecture import Architecture
-from jaxcls.models.encoder import EncoderClassifier, EncoderConfig, encoder_config, encoder_weights
+from jaxcls.models.encoder import EncoderClassifier, encoder_weights
+from jaxcls.models.encoder_config import EncoderConfig, encoder_config
 from weights.rules import RuleTable
 
 

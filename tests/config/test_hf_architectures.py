@@ -93,6 +93,10 @@ def test_defaults_are_those_of_the_class(name: str) -> None:
     expected = {key: EXPECTED_DEFAULTS.get(key, known.get(key, "not in the class")) for key in view.defaults}
     if MODEL_TYPES[name] != "qwen2" and "head_dim" in expected:
         expected["head_dim"] = known["head_dim"]
+    if "num_key_value_heads" in view.defaults and view.defaults["num_key_value_heads"] is None:
+        # As many as there are query heads, which is what the class makes of it.
+        expected["num_key_value_heads"] = None
+        assert known["num_key_value_heads"] == known["num_attention_heads"]
     assert view.defaults == expected
 
 
