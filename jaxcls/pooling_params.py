@@ -1,13 +1,11 @@
 """Per-request parameters."""
 
-from typing import Any
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from jaxcls.config.pooler import refuse_removed
+from jaxcls.config.pooler import Settings
 
 
-class PoolingParams(BaseModel):
+class PoolingParams(Settings):
     """What one request asks of the pooler.
 
     Attributes:
@@ -16,14 +14,5 @@ class PoolingParams(BaseModel):
             same as `tokenization_kwargs={"truncate_prompt_tokens": ...}`, for this request.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     use_activation: bool | None = None
     truncate_prompt_tokens: int | None = Field(default=None, ge=-1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_removed(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            refuse_removed(values, "PoolingParams")
-        return values

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from jaxcls.config.pooler import PoolerConfig
+from jaxcls.config.pooler import PoolerConfig, problems
 from jaxcls.errors import ConfigError
 
 HfOverrides = dict[str, Any] | Callable[[Any], Any]
@@ -137,5 +137,4 @@ def engine_config(model: str | Path, options: dict[str, Any]) -> EngineConfig:
     try:
         return EngineConfig(model=model, **options)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc'])) or 'LLM'}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
-        raise ConfigError("; ".join(problems)) from None
+        raise ConfigError(problems(error)) from None

@@ -2,25 +2,40 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from jaxcls.errors import ConfigError
 
-_REMOVED = {
-    "softmax": "use_activation",
-    "activation": "use_activation",
-    "normalize": "use_activation",
-}
+_REMOVED = {"softmax": "use_activation", "activation": "use_activation", "normalize": "use_activation"}
 
 
-def refuse_removed(arguments: dict[str, Any], where: str) -> None:
-    """Raises ConfigError for parameters that vLLM once had, naming the one that replaced them."""
-    for name, instead in _REMOVED.items():
-        if name in arguments:
-            raise ConfigError(f"{where}: parameter `{name}` was removed; use `{instead}` instead")
+class Settings(BaseModel):
+    """Frozen parameters that users construct; whatever is wrong with them is one ConfigError."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **values: Any):
+        name = type(self).__name__
+        for removed in sorted(_REMOVED.keys() & values):
+            raise ConfigError(f"{name}: parameter `{removed}` was removed; use `{_REMOVED[removed]}` instead")
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(f"{name}: {problems(error)}") from None
 
 
-class PoolerConfig(BaseModel):
+def problems(error: ValidationError) -> str:
+    """What pydantic found, in a line."""
+    found = []
+    for item in error.errors():
+        where = ".".join(map(str, item["loc"]))
+        # Errors of our own say all there is to say; pydantic's need the value.
+        own = item.get("ctx", {}).get("error")
+        found.append(str(own) if own is not None else f"{where}: {item['msg']} (got {item['input']!r})")
+    return "; ".join(found)
+
+
+class PoolerConfig(Settings):
     """Overrides of a checkpoint's pooling; every field None means: as the checkpoint says.
 
     Logits are calibrated as (logits - logit_mean) / logit_sigma before the activation.
@@ -32,8 +47,6 @@ class PoolerConfig(BaseModel):
         logit_sigma: divides the logits, not 0. `logit_scale` is an older name for its inverse.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     pooling_type: Literal["CLS", "LAST", "MEAN"] | None = None
     use_activation: bool | None = None
     logit_mean: float | None = Field(default=None, allow_inf_nan=False)
@@ -41,21 +54,14 @@ class PoolerConfig(BaseModel):
     logit_bias: float | None = Field(default=None, allow_inf_nan=False, exclude=True)
     logit_scale: float | None = Field(default=None, allow_inf_nan=False, exclude=True)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_removed(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            refuse_removed(values, "PoolerConfig")
-        return values
-
     @model_validator(mode="after")
     def _check(self) -> "PoolerConfig":
         if self.logit_bias is not None and self.logit_mean is not None:
-            raise ConfigError("PoolerConfig: logit_bias is the older name of logit_mean; give one of them")
+            raise ConfigError("logit_bias is the older name of logit_mean; give one of them")
         if self.logit_scale is not None and self.logit_sigma is not None:
-            raise ConfigError("PoolerConfig: logit_scale is 1 / logit_sigma; give one of them")
+            raise ConfigError("logit_scale is 1 / logit_sigma; give one of them")
         if self.logit_sigma == 0 or self.logit_scale == 0:
-            raise ConfigError("PoolerConfig: logit_sigma and logit_scale must not be 0")
+            raise ConfigError("logit_sigma and logit_scale must not be 0")
         return self
 
     @property

@@ -120,7 +120,7 @@ def test_dtype_names(dtype: Any) -> None:
         ({"layer_layout": "scan"}, "layer_layout.*'stacked'.*got 'scan'"),
         ({"hf_overrides": 3}, "hf_overrides.*got 3"),
         ({"pooler_config": "MEAN"}, "pooler_config.*got 'MEAN'"),
-        ({"pooler_config": {"pooling_type": "MAX"}}, "pooler_config.pooling_type.*got 'MAX'"),
+        ({"pooler_config": {"pooling_type": "MAX"}}, "PoolerConfig: pooling_type.*got 'MAX'"),
         ({"compilation_cache_dir": True}, "compilation_cache_dir"),
         ({"weights_cache_dir": 1.5}, "weights_cache_dir"),
         ({"seed": "lucky"}, "seed.*got 'lucky'"),

@@ -50,7 +50,7 @@ def test_calibration_by_both_names(arguments: dict[str, Any], mean: float, sigma
     ids=str,
 )
 def test_what_makes_no_sense_is_refused_by_name(arguments: dict[str, Any], named: str) -> None:
-    with pytest.raises(ValidationError, match=named):
+    with pytest.raises(ConfigError, match=named):
         PoolerConfig(**arguments)
 
 
@@ -80,7 +80,7 @@ def test_both_are_frozen(kind: Any) -> None:
     ids=str,
 )
 def test_params_refuse_what_they_do_not_know(arguments: dict[str, Any], named: str) -> None:
-    with pytest.raises(ValidationError, match=named):
+    with pytest.raises(ConfigError, match=named):
         PoolingParams(**arguments)
 
 
