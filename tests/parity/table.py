@@ -19,7 +19,8 @@ Written by `pytest tests/parity --write-parity-table`; do not edit.
 
 Tiny random models, every flag that changes a result toggled, their logits compared with transformers' float32 logits
 ({made_with}; one sequence at a time, eager attention except where only the
-default one honours a flag: Gemma's `use_bidirectional_attention`). Bound: |delta logit| <= {parity:.0e}, logits of order 1.
+default one honours a flag: Gemma's `use_bidirectional_attention`).
+Bound: |delta logit| <= {parity:.0e}, logits of order 1.
 The models and the logits are committed (`tests/parity/goldens`); weights are a function of a seed and of each tensor's
 name and shape. `make parity` recomputes them with live transformers. Any permutation, packing or bucket of the same
 prompts gives the same rows within {invariance:.0e}.
