@@ -12,8 +12,8 @@ from typing import Any, Self, Unpack
 
 from jaxcls.config.engine import EngineOptions, engine_config
 from jaxcls.engine.engine import Engine
-from jaxcls.engine.pipeline import OnError, Outcome, PromptParams, RequestBuilder, check_on_error
-from jaxcls.engine.request import Finished, Request, Task
+from jaxcls.engine.pipeline import OnError, PromptParams, RequestBuilder, check_on_error
+from jaxcls.engine.request import Finished, Outcome, Request, Task
 from jaxcls.engine.setup import Model, load_model
 from jaxcls.engine.stats import Stats
 from jaxcls.errors import JaxclsError, PromptError

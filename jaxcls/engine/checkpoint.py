@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jaxcls
 from jaxcls.config.engine import EngineConfig
 from jaxcls.config.hf import HfView
 from jaxcls.config.labels import Labels
@@ -123,7 +122,7 @@ def open_tokenizer(checkpoint: Checkpoint, options: EngineConfig) -> TextTokeniz
 def _locate(name: str | Path, revision: str | None, options: EngineConfig, *, weights: bool) -> tuple[Path, bool]:
     """The directory of a model or tokenizer, and whether it came from the hub."""
     if str(name) == DEMO:
-        return Path(jaxcls.__file__).parent / "demo", False
+        return Path(__file__).parent.parent / DEMO, False
     found = resolve(
         str(name),
         revision=revision,

@@ -4,17 +4,15 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from jaxcls.engine.engine import Engine
-from jaxcls.engine.request import Finished, Request, Task
+from jaxcls.engine.request import Finished, Outcome, Request, Task
+from jaxcls.engine.setup import Model
 from jaxcls.errors import ConfigError, PromptError
 from jaxcls.inputs.prompt import TextPrompt, TokensPrompt, parse_prompt
 from jaxcls.inputs.tokenize import TokenizeOptions, check_max_tokens, tokenize_options
 from jaxcls.pooling_params import PoolingParams
-
-if TYPE_CHECKING:
-    from jaxcls.engine.setup import Model
 
 # Prompts planned together: enough to pack rows well, few enough to bound memory.
 WINDOW = 4096
@@ -27,16 +25,6 @@ def check_on_error(on_error: str) -> None:
     """Raises ConfigError unless `on_error` is one of the two it can be."""
     if on_error not in ("raise", "return"):
         raise ConfigError(f"on_error must be 'raise' or 'return', got {on_error!r}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What became of one prompt: rows, or an error."""
-
-    index: int
-    token_ids: list[int]
-    finished: Finished | None
-    error: Exception | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +52,7 @@ class PromptParams:
 class RequestBuilder:
     """Prompts of one call -> validated requests."""
 
-    def __init__(self, model: "Model", task: Task, params: PromptParams):
+    def __init__(self, model: Model, task: Task, params: PromptParams):
         self._model, self._params = model, params
         self._task: Task = task
         self._options = tokenize_options(params.tokenization, max_len=model.checkpoint.max_len)
@@ -104,7 +92,7 @@ class RequestBuilder:
 class Pipeline:
     """One call of `classify` or `encode`; iterate to run it. A sized input gives a sized pipeline."""
 
-    def __init__(self, model: "Model", prompts: Iterable[Any], task: Task, params: PromptParams, on_error: str):
+    def __init__(self, model: Model, prompts: Iterable[Any], task: Task, params: PromptParams, on_error: str):
         check_on_error(on_error)
         self._model, self._prompts, self._on_error = model, prompts, on_error
         self._builder = RequestBuilder(model, task, params)

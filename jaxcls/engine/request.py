@@ -46,3 +46,13 @@ class Finished:
     probs: np.ndarray
     logits: np.ndarray
     error: Exception | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one prompt: rows, or an error."""
+
+    index: int
+    token_ids: list[int]
+    finished: Finished | None
+    error: Exception | None

@@ -7,8 +7,7 @@ from jaxcls.engine.buckets import Ladder
 from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint, open_tokenizer
 from jaxcls.engine.converted import load_weights
 from jaxcls.engine.load import abstract_model, ladder, set_compilation_cache, with_weights
-from jaxcls.engine.pipeline import Outcome
-from jaxcls.engine.request import Task
+from jaxcls.engine.request import Outcome, Task
 from jaxcls.engine.runner import ModelRunner
 from jaxcls.engine.stats import Stats
 from jaxcls.inputs.tokenize import TextTokenizer
