@@ -381,7 +381,7 @@ def main(argv: Sequence[str]) -> None:
     """Command line: see the module's docstring."""
     parser = argparse.ArgumentParser(description="Build the corpus of the demo model.")
     parser.add_argument("folder", type=Path, help="where the archives and the splits are written")
-    parser.add_argument("--train", type=int, default=2000, help="snippets of each language in the training split")
+    parser.add_argument("--train", type=int, default=3000, help="snippets of each language in the training split")
     parser.add_argument("--validation", type=int, default=100, help="and in the validation split")
     parser.add_argument("--test", type=int, default=200, help="and in the test split")
     parser.add_argument("--seed", type=int, default=0)
