@@ -6,7 +6,7 @@ PARITY_BIN := .venv-parity/bin
 .PHONY: demo test parity lint types imports format clean
 
 demo: .venv/demo.stamp
-	$(BIN)/jaxcls classify \
+	$(BIN)/jaxcls classify --format table \
 	  'SELECT name, count(*) FROM visits GROUP BY name ORDER BY 2 DESC LIMIT 10;' \
 	  'def mean(values): return sum(values) / len(values)' \
 	  '<ul><li><a href="/about">About</a></li></ul>' \

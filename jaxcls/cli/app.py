@@ -45,6 +45,14 @@ class OnError(StrEnum):
     STOP = "stop"
 
 
+class Format(StrEnum):
+    """How results appear on standard output."""
+
+    AUTO = "auto"
+    TABLE = "table"
+    JSON = "json"
+
+
 def _json_object(value: str) -> dict[str, Any]:
     try:
         parsed = json.loads(value)
@@ -155,6 +163,10 @@ def classify(
         float | None, typer.Option("--threshold", help="Only labels that score this.", rich_help_panel=_RESULT_PANEL)
     ] = None,
     logits: Annotated[bool, typer.Option("--logits", help="Logits as well.", rich_help_panel=_RESULT_PANEL)] = False,
+    format: Annotated[
+        Format,
+        typer.Option("--format", help="auto: a table on a terminal, else JSON lines.", rich_help_panel=_RESULT_PANEL),
+    ] = Format.AUTO,
     on_error: Annotated[
         OnError, typer.Option("--on-error", help="Write bad rows down, or stop.", rich_help_panel=_RESULT_PANEL)
     ] = OnError.REPORT,
@@ -169,6 +181,8 @@ def classify(
     stopped when the same command is given again. Exit codes: 0 good, 1 error, 2 wrong usage, 3 some rows are bad.
     """
     _check_sources(texts, input, output, column, pair_column, overwrite)
+    if output is not None and format is not Format.AUTO:
+        raise typer.BadParameter("the format of a file is that of its name", param_hint="--format")
     from jaxcls.cli.runs import ModelOptions, classify_file, classify_to_stdout, stdin_rows, text_inputs
     from jaxcls.rows import Choice, Selection
 
@@ -187,6 +201,7 @@ def classify(
         truncate,
     )
     choice = Choice(top_k, threshold, logits)
+    table = None if format is Format.AUTO else format is Format.TABLE
     selection = Selection(column, pair_column, _kept(keep_columns))
     stop = on_error is OnError.STOP
     again = "interrupted; the same command continues from here" if output else "interrupted"
@@ -194,10 +209,10 @@ def classify(
         if input is not None and output is not None:
             errors = classify_file(options, input, output, selection, choice, overwrite=overwrite, stop_on_error=stop)
         elif input is not None:
-            errors = classify_to_stdout(options, input, selection, choice, stop_on_error=stop)
+            errors = classify_to_stdout(options, input, selection, choice, table=table, stop_on_error=stop)
         else:
             rows = stdin_rows() if texts == ["-"] else text_inputs(texts or [])
-            errors = classify_to_stdout(options, rows, selection, choice, stop_on_error=stop)
+            errors = classify_to_stdout(options, rows, selection, choice, table=table, stop_on_error=stop)
     if errors and not allow_errors:
         raise typer.Exit(EXIT_BAD_ROWS)
 

@@ -112,12 +112,17 @@ def classify_to_stdout(
     selection: Selection,
     choice: Choice,
     *,
+    table: bool | None,
     stop_on_error: bool,
 ) -> int:
-    """Classifies a file or rows onto standard output; returns the number of rows with an error."""
+    """Classifies a file or rows onto standard output; returns the number of rows with an error.
+
+    `table` says whether they appear as a table or as JSON lines; None: a table if a person reads them.
+    """
     reader = open_reader(source, selection) if isinstance(source, Path) else None
     rows = source if isinstance(source, Iterable) else reader.rows() if reader is not None else ()
-    sink: Sink = TableStream(logits=choice.logits) if stdout_is_terminal() else JsonStream()
+    as_table = stdout_is_terminal() if table is None else table
+    sink: Sink = TableStream(logits=choice.logits) if as_table else JsonStream()
     classifier = options.open()
     summary = Summary()
     with ExitStack() as stack:

@@ -288,3 +288,16 @@ def test_models_lists_the_registry() -> None:
 
 def test_version() -> None:
     assert jaxcls("--version").stdout.strip() == "0.1.0"
+
+
+def test_the_format_can_be_said(bert_path: Path, tmp_path: Path) -> None:
+    table = jaxcls("classify", "--model", bert_path, "--format", "table", "the cat")
+    assert table.exit_code == 0
+    assert "score" in table.stdout
+    assert "{" not in table.stdout
+    assert rows_of(jaxcls("classify", "-m", bert_path, "--format", "json", "the cat"))[0]["text"] == "the cat"
+    rows = tmp_path / "rows.txt"
+    rows.write_text("the cat\n")
+    both = jaxcls("classify", "--format", "json", "--input", rows, "--output", tmp_path / "out.csv")
+    assert both.exit_code == 2
+    assert "that of its name" in both.stderr

@@ -122,7 +122,7 @@ def test_every_valid_text_is_kept(text: str) -> None:
         (["a", "b"], ["a", "b"]),
         ([[1, 2], [3]], [[1, 2], [3]]),
         (["a", [1], ("a", "b"), {"text": "c"}], ["a", [1], ("a", "b"), {"text": "c"}]),
-        (iter(["a", "b"]), ["a", "b"]),
+        pytest.param(iter(["a", "b"]), ["a", "b"], id="iterator"),
         ({"a": 1}.keys(), ["a"]),
         ([""], [""]),
         ([[]], [[]]),
