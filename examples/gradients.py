@@ -4,7 +4,7 @@ python examples/gradients.py
 """
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from jaxcls import LLM
@@ -17,24 +17,25 @@ llm = LLM("demo")
 (out,) = llm.classify("SELECT name FROM users WHERE id = 3;")
 assert out.outputs is not None
 
-# One prompt as a packed batch, and the model as an nnx module.
+# The model's static half and its parameters; a packed batch with the one prompt.
+graphdef, state = llm.model.runner.graphdef, llm.model.runner.state
+pooler = llm.model.checkpoint.pooler("classify")
 scheduler = Scheduler(llm.model.ladder)
 scheduler.add(Request(0, TokensPrompt(out.prompt_token_ids), use_activation=False))
 plan = scheduler.next_step()
 assert plan is not None
 batch = build_batch(plan)
-model = nnx.merge(llm.model.runner.graphdef, llm.model.runner.state)
-best = int(jnp.argmax(jnp.array(out.outputs.logits)))
+best = int(np.argmax(out.outputs.logits))
 
 
-def score(table: jax.Array) -> jax.Array:
-    """The best class's logit as a function of the embedding table [V, D]."""
-    model.embed.tokens.weight.set_value(table)
-    return llm.model.checkpoint.pooler("classify")(model(batch), batch, model.head).logits[0, best]
+def score(state: nnx.State) -> jax.Array:
+    """The best class's logit as a function of all parameters."""
+    model = nnx.merge(graphdef, state)
+    return pooler(model(batch), batch, model.head).logits[0, best]
 
 
-table = model.embed.tokens.weight.get_value()
-gradient = jax.grad(score)(table)
+gradient = jax.grad(score)(state)["embed"]["tokens"]["weight"].get_value()
+table = state["embed"]["tokens"]["weight"].get_value()
 for token_id in out.prompt_token_ids:
     token = llm.model.tokenizer.backend.id_to_token(token_id) if llm.model.tokenizer.backend else token_id
     print(f"{token!s:12} {float(gradient[token_id] @ table[token_id]):+.4f}")
