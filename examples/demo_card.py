@@ -155,6 +155,10 @@ On the test split, by the code that serves the model (`LLM(path).classify`), wit
 
 {language_table}
 
+On the validation split, which is smaller, not balanced and has fewer projects to a language, it is {validation:.2%} of
+{validation_total} snippets. Neither split was trained on; both were looked at while the corpus's filters and the
+tokenizer were chosen.
+
 ## Limits
 
 * It always answers with one of its {languages} languages, whatever it is given; prose gets an arbitrary one.
@@ -170,7 +174,7 @@ On the test split, by the code that serves the model (`LLM(path).classify`), wit
 ```bash
 pip install "jaxcls[train]" unearth
 python examples/demo_corpus.py CORPUS                                     # needs pip, npm and apt-get (Debian 12)
-python examples/train_demo.py --corpus CORPUS --output jaxcls/demo        # minutes on two CPU cores
+python examples/train_demo.py --corpus CORPUS --output jaxcls/demo        # a quarter of an hour on two CPU cores
 python examples/train_demo.py --corpus CORPUS --output jaxcls/demo --evaluate-only
 ```
 
@@ -199,16 +203,18 @@ def write_sample(rows: Sequence[Row], path: Path, per_language: int = 8) -> None
                 file.write(json.dumps(vars(row), ensure_ascii=False) + "\n")
 
 
-def write_card(corpus: Path, model: Path, result: Result) -> None:
-    """Writes README.md beside the checkpoint, from the test split's result."""
+def write_card(corpus: Path, model: Path, validation: Result, test: Result) -> None:
+    """Writes README.md beside the checkpoint, from the results of the two splits that were not trained on."""
     config = json.loads((model / "config.json").read_text())
     splits = {split: read_split(corpus, split) for split in SPLITS}
     with safe_open(model / "model.safetensors", framework="flax") as tensors:
         parameters = sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
     card = CARD.format(
-        languages=len(result.labels),
-        accuracy=result.accuracy,
-        total=result.total,
+        languages=len(test.labels),
+        accuracy=test.accuracy,
+        total=test.total,
+        validation=validation.accuracy,
+        validation_total=validation.total,
         layers=config["num_hidden_layers"],
         width=config["hidden_size"],
         heads=config["num_attention_heads"],
@@ -217,8 +223,8 @@ def write_card(corpus: Path, model: Path, result: Result) -> None:
         parameters=parameters,
         size=sum((model / name).stat().st_size for name in ("config.json", "model.safetensors", "tokenizer.json")),
         split_table=_split_table(corpus, splits),
-        language_table=_language_table(result, splits),
-        confusion_table=_confusion_table(result),
+        language_table=_language_table(test, splits),
+        confusion_table=_confusion_table(test),
         source_table=_source_table(SOURCES, splits),
     )
     (model / "README.md").write_text(card, encoding="utf-8")

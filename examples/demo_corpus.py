@@ -109,7 +109,7 @@ LANGUAGES: dict[str, Language] = {
 }
 
 _SKIPPED_PATH = re.compile(
-    r"(^|/)(_?vendor(ed)?|third[-_]?party|3rd[-_]?party|extern(al)?|node_modules|bower_components|deps|bundled|Pods"
+    r"(^|/)(_?vendor(ed)?|third[-_]?party|3rd[-_]?party|extern(al)?|node_modules|bower_components|deps|bundled|Pods|\.cxx"
     r"|dist|build|_build|out|cjs|esm|umd|es5|amd|commonjs|module|generated|gen|__snapshots__|locales?|i18n)/"
     r"|[.-]min\.|\.d\.ts$|\.bundle\.|(^|/)(package-lock|npm-shrinkwrap)\.json$"
     r"|(^|/)debian/|(^|/|-)(licen[cs]es?|copying|notice)[-./]",

@@ -98,12 +98,26 @@ def scale_weights(model: nnx.Module) -> None:
             weight[...] *= weight[...].shape[1] ** -0.5 / 0.02
 
 
+def reindent(lines: Sequence[str], unit: str) -> list[str]:
+    """The same lines, each level of indentation written as `unit`."""
+    expanded = [line.expandtabs(4) for line in lines]
+    widths = [len(line) - len(line.lstrip(" ")) for line in expanded]
+    level = min((width for width in widths if width), default=1)
+    return [
+        unit * (width // level) + " " * (width % level) + line.lstrip()
+        for width, line in zip(widths, lines, strict=True)
+    ]
+
+
 def augment(text: str, rng: random.Random) -> str:
-    """Now and then only some of the lines, now and then without the indentation they have in common."""
+    """Now and then only some of the lines, another indentation, or none of what all lines have in common."""
     lines = text.split("\n")
     if len(lines) > 3 and rng.random() < 0.4:
+        fewest = 1 if rng.random() < 0.2 else 3
         start = rng.randrange(len(lines) - 2)
-        lines = lines[start : start + rng.randint(3, len(lines) - start)]
+        lines = lines[start : start + rng.randint(fewest, len(lines) - start)]
+    if rng.random() < 0.25:
+        lines = reindent(lines, rng.choice(("\t", "  ", "    ")))
     text = "\n".join(lines)
     return textwrap.dedent(text) if rng.random() < 0.3 else text
 
@@ -280,10 +294,10 @@ def main() -> None:
         tokenizer = train_tokenizer([row.text for row in rows])
         config = hf_config(sorted({row.label for row in rows}, key=str.lower))
         save(train(tokenizer, config, args), tokenizer, config, args.output)
-    for split in ("validation", "test"):
-        result = evaluate(args.output, read_split(args.corpus, split))
+    results = {split: evaluate(args.output, read_split(args.corpus, split)) for split in ("validation", "test")}
+    for split, result in results.items():
         print(f"{split}: {result.accuracy:.2%} of {result.total} snippets")
-    write_card(args.corpus, args.output, result)
+    write_card(args.corpus, args.output, results["validation"], results["test"])
     if args.sample is not None:
         write_sample(read_split(args.corpus, "test"), args.sample)
 

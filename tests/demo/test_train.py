@@ -1,5 +1,7 @@
 """The training script: packing, gradients through the packed model, and the checkpoint it writes."""
 
+import random
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from demo_card import Row
 from demo_card import evaluate as evaluate_llm
 from flax import nnx
 from jax import numpy as jnp
-from train_demo import MAX_LEN, encode, hf_config, mean_loss, pack, save, train_tokenizer
+from train_demo import MAX_LEN, augment, encode, hf_config, mean_loss, pack, reindent, save, train_tokenizer
 
 from jaxcls import LLM
 from jaxcls.config.hf import HfView
@@ -40,6 +42,24 @@ def test_packing_keeps_every_snippet_whole() -> None:
             assert np.array_equal(batch.positions[part], np.arange(length))
             seen.append((np.asarray(batch.input_ids[part]).tolist(), int(labels[slot])))
     assert sorted(seen) == sorted((ids.tolist(), label) for ids, label in snippets)
+
+
+def test_reindenting_changes_blanks_only() -> None:
+    lines = ["if x:", "  if y:", "    z", "", "   w"]
+    assert reindent(lines, "\t") == ["if x:", "\tif y:", "\t\tz", "", "\t w"]
+    assert reindent(["a", "\tb"], "  ") == ["a", "  b"]
+
+
+def test_augmented_text_is_part_of_the_text() -> None:
+    rng = random.Random(0)
+    lines = [f"{' ' * (i % 5)}line {i}" for i in range(12)]
+    texts = {augment("\n".join(lines), rng) for _ in range(300)}
+    bare = [line.strip() for line in lines]
+    assert len(texts) > 50
+    for text in texts:
+        found = [line.strip() for line in text.split("\n")]
+        start = bare.index(found[0])
+        assert found == bare[start : start + len(found)]
 
 
 def test_gradients_reach_every_parameter(model: nnx.Module) -> None:
