@@ -1,7 +1,7 @@
 """A stack of equal layers, in one of two layouts; the only place that knows the layer axis.
 
 * unrolled: a list, one set of arrays per layer ("layers.0.attn.q.weight"). For CPU, where XLA would copy each layer's
-  slice out of a stack on every step (7% in float32, 40% in bfloat16).
+  slice out of a stack on every step.
 * stacked: one layer whose arrays have a leading L axis ("layers.attn.q.weight"), run by `lax.scan`. For TPU and GPU,
   where one layer's program is compiled instead of L.
 """
