@@ -1,0 +1,1 @@
+"""The runtimes that are measured, one file each; `table` lists them."""

@@ -1,0 +1,54 @@
+"""results.jsonl: rows of measurements, machines and ceilings, and the key that makes a run resumable."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Row = dict[str, Any]
+
+
+class Key(NamedTuple):
+    """What a measurement is of; a second one with the same key is not needed."""
+
+    mode: str
+    model: str
+    dtype: str
+    peer: str
+    workload: str
+    round: int
+
+
+def key(row: Row) -> Key:
+    """The key of a row of kind "measurement"."""
+    return Key(*(row[field] for field in Key._fields))
+
+
+def read(path: Path) -> list[Row]:
+    """All rows; none if there is no such file. A last line that was cut off by a crash is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+def append(path: Path, row: Row) -> None:
+    """Adds a row."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def measurements(rows: Iterable[Row], status: str | None = None) -> Iterator[Row]:
+    """The rows that say how a peer did, all or those of one status: ok, failed, unsupported."""
+    return (row for row in rows if row["kind"] == "measurement" and status in (None, row["status"]))
+
+
+def done(rows: Iterable[Row], *, retry_failed: bool) -> set[Key]:
+    """Keys that need no measuring."""
+    return {key(row) for row in measurements(rows) if not (retry_failed and row["status"] == "failed")}
