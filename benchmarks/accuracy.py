@@ -21,8 +21,9 @@ def accuracy(scores: Scores, reference: Scores, scores_are: str) -> dict[str, fl
         scores_are: "logits" or "probs"; the reference is brought to the same.
 
     Returns:
-        error_max: the largest |score - reference|; decisions: how many were counted; agreement: the share of them that
-        is the same, None without any.
+        error_max: the largest |score - reference|, None if a score is not finite; score_range: from the reference's
+        least score to its greatest; decisions: how many were counted; agreement: the share of them that is the same,
+        None without any.
 
     Raises:
         ValueError: not one row of C scores for every item.
@@ -30,12 +31,12 @@ def accuracy(scores: Scores, reference: Scores, scores_are: str) -> dict[str, fl
     if list(map(len, scores)) != list(map(len, reference)):
         raise ValueError(f"{len(scores)} rows of scores for {len(reference)} items, or rows of another width")
     expected = [probabilities(row) for row in reference] if scores_are == "probs" else reference
-    error = max(
-        abs(a - b) for row, other in zip(scores, expected, strict=True) for a, b in zip(row, other, strict=True)
-    )
+    flat, flat_expected = (list(itertools.chain.from_iterable(rows)) for rows in (scores, expected))
+    errors = [abs(a - b) for a, b in zip(flat, flat_expected, strict=True)]
     agreements = _rankings(scores, expected) if len(expected[0]) == 1 else _choices(scores, expected)
     return {
-        "error_max": error if math.isfinite(error) else None,
+        "error_max": max(errors) if all(map(math.isfinite, errors)) else None,
+        "score_range": max(flat_expected) - min(flat_expected),
         "decisions": len(agreements),
         "agreement": sum(agreements) / len(agreements) if agreements else None,
     }

@@ -43,7 +43,7 @@ def measure(dtype: str, accumulate: str, shape: tuple[int, int, int]) -> tuple[f
 
 def main() -> None:
     """Measures every dtype and shape."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     threads = parser.parse_args().threads
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])

@@ -60,7 +60,10 @@ class Comparison:
         answered = set()
         for row in outcome.rows:
             answered.add(row["workload"])
-            self.record(job, row["workload"], self.finished(row, job, config, outcome.spawned))
+            try:
+                self.record(job, row["workload"], self.finished(row, job, config, outcome.spawned))
+            except ValueError as error:  # scores that are no scores
+                self.record(job, row["workload"], {"status": "failed", "reason": str(error)})
         for workload in job.workloads:
             if workload not in answered:
                 reason = outcome.error or "ended without a word"
@@ -73,7 +76,7 @@ class Comparison:
         if job.mode == "latency":
             texts = self.args.latency_texts or LATENCY_TEXTS[job.model]
             return self.child(job, "latency", ["--workloads", "W1", "--limits", str(texts)])
-        item, _ = first_item(job.peer, config, job.mode, job.dtype)
+        item, _ = first_item(job.peer, config, job.dtype)
         if job.mode == "cold":
             return self.child(job, "cold", ["--workloads", item])
         with tempfile.TemporaryDirectory() as empty:

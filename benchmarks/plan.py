@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from benchmarks.measure import FIRST
-from benchmarks.peers.table import PEERS, why_not
+from benchmarks.peers.table import PEERS, applies, why_not
 from benchmarks.results import Key
 from benchmarks.workloads import WORKLOADS
 
@@ -66,23 +66,24 @@ class Plan:
         for mode in self.modes:
             for dtype in self.dtypes:
                 for peer in turns:
-                    yield self._job(mode, model, config, dtype, peer, number)
+                    if applies(peer, mode):
+                        yield self._job(mode, model, config, dtype, peer, number)
 
     def _job(self, mode: str, model: str, config: dict[str, Any], dtype: str, peer: str, number: int) -> Job:
         if mode == "throughput":
-            reasons = {name: why_not(peer, config, mode, dtype, name) for name in self.workloads}
+            reasons = {name: why_not(peer, config, dtype, name) for name in self.workloads}
         elif mode == "latency":
-            reasons = {"W1": why_not(peer, config, mode, dtype, "W1")}
+            reasons = {"W1": why_not(peer, config, dtype, "W1")}
         else:  # the first answer is to a text; to a pair, where a peer takes nothing else
-            reasons = {FIRST: first_item(peer, config, mode, dtype)[1]}
+            reasons = {FIRST: first_item(peer, config, dtype)[1]}
         refused = {name: why for name, why in reasons.items() if why is not None}
         workloads = tuple(name for name, why in reasons.items() if why is None)
         return Job(mode, model, dtype, peer, number, workloads, refused)
 
 
-def first_item(peer: str, config: dict[str, Any], mode: str, dtype: str) -> tuple[str, str | None]:
+def first_item(peer: str, config: dict[str, Any], dtype: str) -> tuple[str, str | None]:
     """The workload that a cold start's item is like, and why there is none."""
-    text, pair = (why_not(peer, config, mode, dtype, name) for name in ("W1", "W3"))
+    text, pair = (why_not(peer, config, dtype, name) for name in ("W1", "W3"))
     return ("W3", None) if text and not pair else ("W1", text)
 
 

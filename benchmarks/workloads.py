@@ -17,7 +17,7 @@ import math
 import random
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 Item = str | tuple[str, str]
 
@@ -63,10 +63,10 @@ def sample(items: Sequence[Item], size: int) -> list[Item]:
     return [items[int(i * step)] for i in range(size)]
 
 
-def distinct(count: int) -> list[str]:
+def distinct(count: int) -> Iterator[str]:
     """Any number of different texts with the lengths of W1: its texts over and over, each with its number in front."""
-    texts = [text for text in make("W1") if isinstance(text, str)]
-    return [f"{i} {texts[i % len(texts)]}" for i in range(count)]
+    texts = make("W1")
+    return (f"{number} {texts[number % len(texts)]}" for number in range(count))
 
 
 def fingerprint(items: Sequence[Item]) -> str:

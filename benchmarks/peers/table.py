@@ -73,23 +73,26 @@ PEERS: dict[str, Spec] = {
 EXPORTS = {"onnxruntime-lean": "onnxruntime", "openvino-lean": "openvino"}
 
 
-def why_not(peer: str, config: dict[str, Any], mode: str, dtype: str, workload: str) -> str | None:
+def applies(peer: str, mode: str) -> bool:
+    """Whether a mode says anything new of a peer: a lean one differs only in how it starts and takes single texts, and
+    only a peer that keeps compiled programs starts differently without them.
+    """
+    spec = PEERS[peer]
+    return mode in spec.modes and (mode != "cold-empty" or spec.compiles)
+
+
+def why_not(peer: str, config: dict[str, Any], dtype: str, workload: str) -> str | None:
     """Why a peer cannot be measured at something; None if it can.
 
     Args:
         peer: its name.
         config: the checkpoint's config.json.
-        mode: one of MODES.
         dtype: one of DTYPES.
         workload: "W1" ...; single texts or pairs.
     """
     spec, one_label = PEERS[peer], labels(config) == 1
-    if mode not in spec.modes:
-        return f"differs from {EXPORTS.get(peer, peer)} only in how it starts"
-    if mode == "cold-empty" and not spec.compiles:
-        return "keeps no compiled programs"
     if dtype not in spec.dtypes:
-        return f"has no {dtype} on this machine"
+        return f"has no {dtype} here"
     if workload in PAIRS:
         return "scores pairs with models of one label only" if spec.pairs == "one label" and not one_label else None
     if spec.texts == "never":
