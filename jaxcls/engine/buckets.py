@@ -16,6 +16,11 @@ class Bucket:
         """T, padding included."""
         return self.rows * self.row_len
 
+    @property
+    def cost(self) -> float:
+        """Relative time of a step: attention makes a token of a long row dearer (benchmarks/row_cost.py)."""
+        return self.num_tokens * (1 + self.row_len / ROW_COST)
+
 
 @dataclasses.dataclass(frozen=True)
 class Ladder:
@@ -31,9 +36,9 @@ class Ladder:
     buckets: tuple[Bucket, ...]
     max_tokens: int
 
-    def row_len(self, num_tokens: int) -> int:
-        """The shortest row that holds a sequence."""
-        return next(length for length in self.row_lens if length >= num_tokens)
+    def rows_for(self, num_tokens: int) -> tuple[int, ...]:
+        """The row lengths that hold a sequence, shortest first."""
+        return tuple(length for length in self.row_lens if length >= num_tokens)
 
     def full(self, row_len: int) -> Bucket:
         """The bucket of a full step of such rows."""
@@ -47,13 +52,16 @@ class Ladder:
 
 
 SHORT_ROW = 128
-SMALLEST_ROW = 32
+# Single rows below SHORT_ROW, for one short prompt at a time.
+SINGLE_ROWS = (32, 64)
+# Row length at which attention costs as much as everything else.
+ROW_COST = 2048
 
 
 def make_ladder(*, max_len: int, max_tokens: int, max_seqs: int) -> Ladder:
     """A short ladder: rows of 128, 256, 512 ... up to max_len; full steps, and single rows for few prompts.
 
-    Rows of 128 hold short texts at a fill of 0.97; each doubling bounds the masked-out attention of longer ones.
+    Rows of 128 hold short texts at a fill of 0.97; longer rows fill better where texts are longer.
 
     Args:
         max_len: longest prompt in tokens.
@@ -63,7 +71,7 @@ def make_ladder(*, max_len: int, max_tokens: int, max_seqs: int) -> Ladder:
     row_lens = [min(SHORT_ROW, _round_up(max_len, 16))]
     while row_lens[-1] < max_len:
         row_lens.append(min(row_lens[-1] * 2, _round_up(max_len, SHORT_ROW)))
-    shapes = {(1, SMALLEST_ROW)} if row_lens[0] > SMALLEST_ROW else set()
+    shapes = {(1, length) for length in SINGLE_ROWS if length < row_lens[0]}
     for length in row_lens:
         shapes |= {(1, length), (max(1, max_tokens // length), length)}
     buckets = [Bucket(rows, length, min(max_seqs, max(8, rows * length // 8))) for rows, length in shapes]

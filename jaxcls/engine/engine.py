@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import numpy as np
 
@@ -14,9 +15,6 @@ from jaxcls.engine.stats import Stats
 from jaxcls.errors import NonFiniteError
 from jaxcls.pooling.pooler import PoolerOutput
 
-# Steps handed to the device before the oldest is waited for: one runs, one waits, so the device never does.
-IN_FLIGHT = 2
-
 
 class Engine:
     """A synchronous state machine: `add` requests, then `step` until it is idle. Not thread-safe."""
@@ -26,7 +24,9 @@ class Engine:
         self.stats = stats
         self._runner = runner
         self._scheduler = Scheduler(ladder)
-        self._in_flight: collections.deque[tuple[StepPlan, PoolerOutput]] = collections.deque()
+        # Steps handed over before the oldest is waited for: every stream runs one, one more waits.
+        self._max_in_flight = runner.streams + 1
+        self._in_flight: collections.deque[tuple[StepPlan, Future[PoolerOutput]]] = collections.deque()
 
     @property
     def idle(self) -> bool:
@@ -47,8 +47,9 @@ class Engine:
         if plan is not None:
             self._in_flight.append((plan, self._runner.run(build_batch(plan), plan.task)))
             self._count(plan)
-        if self._in_flight and (plan is None or len(self._in_flight) > IN_FLIGHT):
-            return _finish(*self._in_flight.popleft())
+        if self._in_flight and (plan is None or len(self._in_flight) > self._max_in_flight):
+            finished, output = self._in_flight.popleft()
+            return _finish(finished, output.result())
         return []
 
     def drain(self) -> Iterator[Finished]:
@@ -69,7 +70,7 @@ class Engine:
     def warmup(self, task: Task = "classify") -> Iterator[str]:
         """Compiles every bucket, yielding a name for each."""
         for bucket in self.ladder.buckets:
-            output = self._runner.run(empty_batch(bucket), task)
+            output = self._runner.run(empty_batch(bucket), task).result()
             output.probs.block_until_ready()
             yield f"{bucket.rows} x {bucket.row_len}"
 

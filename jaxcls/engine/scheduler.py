@@ -7,6 +7,10 @@ from jaxcls.engine.buckets import Bucket, Ladder
 from jaxcls.engine.request import Request, Task
 
 
+# A step this full is taken without comparing longer rows.
+GOOD_FILL = 0.96
+
+
 @dataclasses.dataclass(frozen=True)
 class StepPlan:
     """One step: its shape and the requests of each row, in place order."""
@@ -24,8 +28,9 @@ class StepPlan:
 class Scheduler:
     """Waiting requests; best-fit packing into the rows of one bucket at a time.
 
-    The request that comes first (order, then length) decides the row length, so nothing starves; the rows are then
-    filled with the longest waiting requests that fit, which for equal orders is best-fit decreasing.
+    The request that comes first (order, then length) is in the next step, so nothing starves; its rows are filled
+    with the longest waiting requests that fit, which for equal orders is best-fit decreasing. Of the row lengths that
+    hold it, the one whose step gives most tokens for its cost is taken.
     """
 
     def __init__(self, ladder: Ladder):
@@ -53,41 +58,62 @@ class Scheduler:
         task = min(busy, key=lambda task: self._by_task[task].first_key())
         waiting = self._by_task[task]
         first = waiting.pop_first()
-        full = self._ladder.full(self._ladder.row_len(first.num_tokens))
-        rows = self._fill(first, waiting, full)
-        fills = [sum(request.num_tokens for request in row) for row in rows]
-        bucket = self._ladder.smallest(fills, sum(map(len, rows)))
+        bucket, rows = self._plan(first, waiting.lengths)
+        for row in rows:
+            for request in row:
+                if request is not first:
+                    waiting.discard(request)
         return StepPlan(bucket, tuple(tuple(row) for row in rows), task)
 
-    def _fill(self, first: Request, waiting: "_Waiting", bucket: Bucket) -> list[list[Request]]:
-        rows: list[list[Request]] = []
-        seats = bucket.num_seqs - 1
-        for index in range(bucket.rows):
-            row = [first] if index == 0 else []
-            room = bucket.row_len - sum(request.num_tokens for request in row)
-            while room and seats and (request := waiting.pop_longest(room)) is not None:
-                row.append(request)
-                room -= request.num_tokens
-                seats -= 1
-            if not row:
+    def _plan(self, first: Request, lengths: list[Request]) -> tuple[Bucket, list[list[Request]]]:
+        """The rows that give most tokens for their cost; short rows that are well filled need no comparison."""
+        best: tuple[float, Bucket, list[list[Request]]] | None = None
+        for row_len in self._ladder.rows_for(first.num_tokens):
+            rows = _fill(first, lengths.copy(), self._ladder.full(row_len))
+            fills = [sum(request.num_tokens for request in row) for row in rows]
+            bucket = self._ladder.smallest(fills, sum(map(len, rows)))
+            value = sum(fills) / bucket.cost
+            if best is None or value > best[0]:
+                best = value, bucket, rows
+            if sum(fills) >= GOOD_FILL * bucket.num_tokens:
                 break
-            rows.append(row)
-        return rows
+        assert best is not None, "the ladder's longest row holds every request"
+        return best[1:]
+
+
+def _fill(first: Request, lengths: list[Request], bucket: Bucket) -> list[list[Request]]:
+    """Rows of `first` and of the longest requests that fit, which are taken out of `lengths`."""
+    rows: list[list[Request]] = []
+    seats = bucket.num_seqs - 1
+    for index in range(bucket.rows):
+        row = [first] if index == 0 else []
+        room = bucket.row_len - sum(request.num_tokens for request in row)
+        while room and seats:
+            at = bisect.bisect_right(lengths, room, key=lambda request: request.num_tokens)
+            if at == 0:
+                break
+            row.append(lengths.pop(at - 1))
+            room -= row[-1].num_tokens
+            seats -= 1
+        if not row:
+            break
+        rows.append(row)
+    return rows
 
 
 class _Waiting:
-    """Requests of one task under two orders: who is first, and who is the longest that fits."""
+    """Requests of one task under two orders: who is first, and by length, the earliest of equals last."""
 
     def __init__(self) -> None:
         self._first: list[Request] = []
-        self._lengths: list[Request] = []
+        self.lengths: list[Request] = []
 
     def __len__(self) -> int:
         return len(self._first)
 
     def add(self, request: Request) -> None:
         bisect.insort(self._first, request, key=_first_key)
-        bisect.insort(self._lengths, request, key=_length_key)
+        bisect.insort(self.lengths, request, key=_length_key)
 
     def first_key(self) -> tuple[int, int, int]:
         return _first_key(self._first[0])
@@ -97,17 +123,8 @@ class _Waiting:
         self.discard(request)
         return request
 
-    def pop_longest(self, room: int) -> Request | None:
-        """The longest request of at most `room` tokens, the earliest of equals."""
-        at = bisect.bisect_right(self._lengths, room, key=lambda request: request.num_tokens)
-        if at == 0:
-            return None
-        request = self._lengths[at - 1]
-        self.discard(request)
-        return request
-
     def discard(self, request: Request) -> None:
-        for entries, key in ((self._first, _first_key), (self._lengths, _length_key)):
+        for entries, key in ((self._first, _first_key), (self.lengths, _length_key)):
             at = bisect.bisect_left(entries, key(request), key=key)
             while at < len(entries) and entries[at] is not request and key(entries[at]) == key(request):
                 at += 1

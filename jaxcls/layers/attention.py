@@ -70,4 +70,6 @@ class Attention(nnx.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         if rotation is not None:
             q, k = rotate(q, *rotation), rotate(k, *rotation)
-        return self.o(attend(q, k, v, window=window).reshape(num_tokens, -1))
+        dtype = self.q.weight.dtype
+        out = attend(q.astype(dtype), k.astype(dtype), v.astype(dtype), window=window)
+        return self.o(out.reshape(num_tokens, -1))

@@ -17,11 +17,11 @@ class LayerNorm(nnx.Module):
         self.bias = nnx.Param(jnp.zeros((dim,), jnp.float32))
 
     def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
-        """Normalises in float32, returns x's dtype."""
+        """Normalises in float32."""
         y = x.astype(jnp.float32)
         y = y - y.mean(axis=-1, keepdims=True)
         y = y * (jnp.square(y).mean(axis=-1, keepdims=True) + self.eps) ** -0.5
-        return (y * self.weight[...] + self.bias[...]).astype(x.dtype)
+        return y * self.weight[...] + self.bias[...]
 
 
 class RMSNorm(nnx.Module):
@@ -33,7 +33,7 @@ class RMSNorm(nnx.Module):
         self.weight = nnx.Param(jnp.full((dim,), 1.0 - offset, jnp.float32))
 
     def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
-        """Normalises in float32, returns x's dtype."""
+        """Normalises in float32."""
         y = x.astype(jnp.float32)
         y = y * (jnp.square(y).mean(axis=-1, keepdims=True) + self.eps) ** -0.5
-        return (y * (self.offset + self.weight[...])).astype(x.dtype)
+        return y * (self.offset + self.weight[...])

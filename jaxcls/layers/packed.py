@@ -29,6 +29,10 @@ class PackedBatch:
     use_activation: Bool[Array, " S"]
     row_groups: tuple[RowGroup, ...] = dataclasses.field(metadata={"static": True})
 
+    def shape_key(self) -> tuple[tuple[RowGroup, ...], int]:
+        """What batches that share a compiled program have in common."""
+        return self.row_groups, len(self.starts)
+
     def token_lengths(self) -> Int[Array, " T"]:
         """Length of each token's sequence; 0 for padding."""
         return jnp.where(self.segment_ids >= 0, self.lengths[self.segment_ids], 0)

@@ -102,7 +102,7 @@ def cos_sin(
 
 
 def rotate(x: Float[Array, "T N H"], cos: Float[Array, "T half"], sin: Float[Array, "T half"]) -> Float[Array, "T N H"]:
-    """Rotates pairs (i, i + H/2), the layout of Hugging Face checkpoints; float32 inside."""
+    """Rotates pairs (i, i + H/2), the layout of Hugging Face checkpoints, in float32."""
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     cos, sin = cos[:, None, :], sin[:, None, :]
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)

@@ -65,7 +65,8 @@ class DecoderClassifier(nnx.Module):
         """Final hidden states of every packed token."""
         x = self.embed.tokens(batch.input_ids)
         if self.cfg.embed_scale != 1.0:
-            x = x * jnp.asarray(self.cfg.embed_scale, x.dtype)
+            # Rounded to the weights' dtype, as Gemma was trained.
+            x = x * jnp.asarray(self.cfg.embed_scale, self.embed.tokens.weight.dtype).astype(jnp.float32)
         rotation = cos_sin(self.cfg.rope, batch.positions, batch.token_lengths())
         attend = batch.attend(scale=self.cfg.head_dim**-0.5, causal=not self.cfg.bidirectional)
         x = run_layers(self.layers, x, lambda layer, y, window: layer(y, attend, rotation, window), self.cfg.windows)

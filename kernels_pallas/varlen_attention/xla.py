@@ -1,15 +1,22 @@
 """Row-bounded attention in plain XLA ops, for every backend.
 
 Heads that share a key are merged into the query axis, so each (row, kv head) is one matrix product; the softmax is
-normalised after the value product, which touches H columns instead of R.
+normalised after the value product, which touches H columns instead of R. Rows whose scores are few are computed
+together; otherwise one block of queries at a time, against the keys that some query of the block can see.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-# Scores of one query block stay under this many elements (64 MiB in float32).
-MAX_BLOCK_SCORES = 2**24
+# Most float32 scores computed at once. On a CPU they stay in the L2/L3 cache (4 MiB); elsewhere memory is the limit.
+CPU_SCORES = 2**20
+MAX_SCORES = 2**24
+SMALLEST_BLOCK = 32
+# Key ranges that a block may be given, in parts of a row: each is one more program.
+KEY_RANGES = 4
 # Finite, so that a fully masked row (padding) gives a mean instead of NaN; far below any real score.
 MASKED = -1e30
 
@@ -30,61 +37,98 @@ def varlen_attention(
     for count, length in row_groups:
         part = slice(start, start + count * length)
         rows = [x[part].reshape(count, length, *x.shape[1:]) for x in (q, k, v, segment_ids)]
-        out = _attend_rows(*rows, scale=scale, causal=causal, window=window)
+        out = _attend_rows(*rows, window, scale=scale, causal=causal)
         outputs.append(out.reshape(count * length, *q.shape[1:]))
         start = part.stop
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs)
 
 
+# jit: traced once for all layers of a model.
+@partial(jax.jit, static_argnames=("scale", "causal"))
 def _attend_rows(
     q: Float[Array, "rows R N H"],
     k: Float[Array, "rows R K H"],
     v: Float[Array, "rows R K H"],
     segments: Int[Array, "rows R"],
+    window: int | Int[Array, ""] | None,
     *,
     scale: float,
     causal: bool,
-    window: int | Int[Array, ""] | None,
 ) -> Float[Array, "rows R N H"]:
     rows, length, num_heads, head_dim = q.shape
-    num_kv_heads = k.shape[2]
-    # [rows K G R H]: the scale goes into q, which is smaller than the scores.
-    queries = (q * jnp.asarray(scale, q.dtype)).reshape(rows, length, num_kv_heads, -1, head_dim)
-    queries = queries.transpose(0, 2, 3, 1, 4)
-    keys = k.transpose(0, 2, 3, 1)
-    values = v.transpose(0, 2, 1, 3)
-    index = jnp.arange(length)
-
-    def attend(
-        block: Float[Array, "rows K G Q H"], block_segments: Int[Array, "rows Q"], block_index: Int[Array, " Q"]
-    ) -> Float[Array, "rows K G Q H"]:
-        mask = _mask(block_segments, segments, block_index, index, causal, window)
-        return _softmax_product(block, keys, values, mask)
-
-    block_size = _block_size(rows * num_heads, length)
-    if block_size == length:
-        out = attend(queries, segments, index)
+    # The scale goes into q, which is smaller than the scores.
+    queries = (q * jnp.asarray(scale, q.dtype)).reshape(rows, length, k.shape[2], -1, head_dim)
+    operands = (queries.transpose(0, 2, 3, 1, 4), k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3), segments, window)
+    blocks = {limit: _block_size(rows, num_heads, length, limit) for limit in (CPU_SCORES, MAX_SCORES)}
+    attend = {limit: partial(_attend, causal=causal, block=block) for limit, block in blocks.items()}
+    if blocks[CPU_SCORES] == blocks[MAX_SCORES]:
+        out = attend[MAX_SCORES](*operands)
     else:
-        blocks = length // block_size
-        split = queries.reshape(*queries.shape[:3], blocks, block_size, head_dim)
-        out = jax.lax.map(
-            lambda args: attend(*args),
-            (
-                jnp.moveaxis(split, 3, 0),
-                jnp.moveaxis(segments.reshape(rows, blocks, block_size), 1, 0),
-                index.reshape(blocks, block_size),
-            ),
-        )
-        out = jnp.moveaxis(out, 0, 3).reshape(queries.shape)
+        out = jax.lax.platform_dependent(*operands, cpu=attend[CPU_SCORES], default=attend[MAX_SCORES])
     return out.transpose(0, 3, 1, 2, 4).reshape(q.shape)
 
 
-def _block_size(num_row_heads: int, length: int) -> int:
-    """The largest halving of `length` whose scores fit the limit; `length` itself for ordinary rows."""
+def _block_size(rows: int, num_heads: int, length: int, limit: int) -> int | None:
+    """Queries of one row to attend at once; None: all rows together."""
+    if rows * num_heads * length * length <= limit:
+        return None
     size = length
-    while size % 2 == 0 and size > 16 and num_row_heads * size * length > MAX_BLOCK_SCORES:
+    while size % 2 == 0 and size > SMALLEST_BLOCK and num_heads * size * length > limit:
         size //= 2
     return size
+
+
+def _attend(
+    q: Float[Array, "rows K G R H"],
+    k: Float[Array, "rows K H R"],
+    v: Float[Array, "rows K R H"],
+    segments: Int[Array, "rows R"],
+    window: int | Int[Array, ""] | None,
+    *,
+    causal: bool,
+    block: int | None,
+) -> Float[Array, "rows K G R H"]:
+    rows, length = segments.shape
+    index = jnp.arange(length)
+    if block is None:
+        return _softmax_product(q, k, v, _mask(segments, segments, index, index, causal, window))
+    blocks = length // block
+
+    def attend_block(number: Int[Array, ""]) -> Float[Array, "1 K G Q H"]:
+        row, start = number // blocks, number % blocks * block
+        own = jax.lax.dynamic_slice(segments, (row, start), (1, block))
+        row_segments = jax.lax.dynamic_slice_in_dim(segments, row, 1)
+        mask = _mask(own, row_segments, start + jnp.arange(block), index, causal, window)
+        queries = jax.lax.dynamic_slice(q, (row, 0, 0, start, 0), (1, *q.shape[1:3], block, q.shape[4]))
+        return _visible_keys(queries, k, v, mask, row)
+
+    out = jax.lax.map(attend_block, jnp.arange(rows * blocks))
+    out = out.reshape(rows, blocks, *q.shape[1:3], block, q.shape[4])
+    return jnp.moveaxis(out, 1, 3).reshape(q.shape)
+
+
+def _visible_keys(
+    q: Float[Array, "1 K G Q H"],
+    k: Float[Array, "rows K H R"],
+    v: Float[Array, "rows K R H"],
+    mask: Bool[Array, "1 Q R"],
+    row: Int[Array, ""],
+) -> Float[Array, "1 K G Q H"]:
+    """The softmax product over the shortest range of the row's keys that holds every visible one."""
+    length = mask.shape[2]
+    parts = KEY_RANGES if length % KEY_RANGES == 0 else 1
+    step = length // parts
+    seen = mask.reshape(-1, parts, step).any(axis=(0, 2))
+    first = jnp.argmax(seen)
+    last = parts - 1 - jnp.argmax(seen[::-1])
+
+    def over(size: int) -> Float[Array, "1 K G Q H"]:
+        start = first * step
+        keys = jax.lax.dynamic_slice(k, (row, 0, 0, start), (1, *k.shape[1:3], size))
+        values = jax.lax.dynamic_slice(v, (row, 0, start, 0), (1, v.shape[1], size, v.shape[3]))
+        return _softmax_product(q, keys, values, jax.lax.dynamic_slice_in_dim(mask, start, size, axis=2))
+
+    return jax.lax.switch(last - first, [partial(over, (part + 1) * step) for part in range(parts)])
 
 
 def _mask(
@@ -106,18 +150,18 @@ def _mask(
 
 def _softmax_product(
     q: Float[Array, "rows K G Q H"],
-    keys: Float[Array, "rows K H R"],
-    values: Float[Array, "rows K R H"],
+    k: Float[Array, "rows K H R"],
+    v: Float[Array, "rows K R H"],
     mask: Bool[Array, "rows Q R"],
 ) -> Float[Array, "rows K G Q H"]:
-    rows, num_kv_heads, group, num_queries, head_dim = q.shape
     precision = jax.lax.Precision.HIGHEST if q.dtype == jnp.float32 else jax.lax.Precision.DEFAULT
-    merged = q.reshape(rows, num_kv_heads, group * num_queries, head_dim)
-    scores = jnp.matmul(merged, keys, precision=precision, preferred_element_type=jnp.float32)
-    scores = scores.reshape(rows, num_kv_heads, group, num_queries, -1)
-    scores = jnp.where(mask[:, None, None], scores, MASKED)
+    product = partial(jnp.matmul, precision=precision, preferred_element_type=jnp.float32)
+    # Heads that share a key are rows of one product.
+    merged = q.reshape(*q.shape[:2], -1, q.shape[4])
+    scores = product(merged, k).reshape(*q.shape[:4], -1)
+    # Added, not selected: XLA on CPU computes a sum with the softmax and the product, a select apart from them.
+    scores = scores + jnp.where(mask, 0.0, MASKED)[:, None, None]
     weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
     total = weights.sum(axis=-1, keepdims=True)
-    merged_weights = weights.astype(values.dtype).reshape(rows, num_kv_heads, group * num_queries, -1)
-    out = jnp.matmul(merged_weights, values, precision=precision, preferred_element_type=jnp.float32)
+    out = product(weights.astype(v.dtype).reshape(*merged.shape[:3], -1), v)
     return (out.reshape(q.shape) / total).astype(q.dtype)

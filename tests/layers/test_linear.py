@@ -37,14 +37,20 @@ def test_bfloat16_products_accumulate_in_float32() -> None:
     weight = np.concatenate([np.ones(512), np.full(512, 2**-6)])[None]
     x = jnp.ones((1, 1024), jnp.bfloat16)
     y = linear(weight, None, jnp.bfloat16)(x)
-    assert y.dtype == jnp.bfloat16
+    assert y.dtype == jnp.float32
     assert float(y[0, 0]) == 520.0
 
 
-def test_the_bias_is_added_before_the_result_is_rounded() -> None:
-    # 257 + 1 = 258 is a bfloat16, but 257 alone rounds to 256, and 256 + 1 back to 256.
-    y = linear(np.ones((1, 257)), np.ones(1), jnp.bfloat16)(jnp.ones((1, 257), jnp.bfloat16))
-    assert float(y[0, 0]) == 258.0
+def test_the_result_is_not_rounded() -> None:
+    # 257 is no bfloat16.
+    y = linear(np.ones((1, 257)), np.zeros(1), jnp.bfloat16)(jnp.ones((1, 257), jnp.bfloat16))
+    assert float(y[0, 0]) == 257.0
+
+
+def test_the_input_is_rounded_to_the_weights_dtype() -> None:
+    x = jnp.full((1, 2), 257, jnp.float32)
+    assert float(linear(np.ones((1, 2)), None, jnp.bfloat16)(x)[0, 0]) == 512.0
+    assert float(linear(np.ones((1, 2)), None, jnp.float32)(x)[0, 0]) == 514.0
 
 
 @pytest.mark.parametrize(
