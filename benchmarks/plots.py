@@ -1,6 +1,8 @@
 # pyright: reportMissingImports=false
 """Matrices -> SVG: horizontal bars, jaxcls in colour, everybody else in grey. Needs matplotlib (extra `bench`)."""
 
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from benchmarks.tables import NONE, number
 
 PAPER, INK, FAINT = "#fbfaf7", "#2b2b2b", "#8a8a86"
 OURS_COLOUR, THEIRS_COLOUR = "#d1495b", "#b9bdc4"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "jaxcls",  # and ids stay the same
     "font.family": "sans-serif",
@@ -20,6 +22,7 @@ STYLE = {
     "xtick.color": FAINT,
     "ytick.color": INK,
 }
+CUT = 2  # times the median bar
 PANEL_WIDTH, BAR_HEIGHT, PANEL_EXTRA, LABELS_WIDTH = 2.5, 0.19, 0.5, 1.9  # inches
 
 
@@ -66,12 +69,12 @@ def layout(matrix: Matrix) -> list[list[Column | None]]:
 
 def _panel(matrix: Matrix, column: Column, axis: Any, *, labels: bool) -> None:
     cells = [matrix.cells.get((peer, column)) for peer in matrix.peers]
-    longest = max((cell.median for cell in cells if cell), default=1)
+    end = longest_bar([cell.median for cell in cells if cell], matrix.higher_is_better)
     for place, (peer, cell) in enumerate(zip(matrix.peers, cells, strict=True)):
-        _bar(axis, place, cell, OURS_COLOUR if peer.startswith(OURS) else THEIRS_COLOUR, longest)
+        _bar(axis, place, cell, OURS_COLOUR if peer.startswith(OURS) else THEIRS_COLOUR, end)
     axis.set_title(" · ".join(filter(None, column)), loc="left", fontsize=9, color=INK)
     axis.set_ylim(len(matrix.peers) - 0.4, -0.6)
-    axis.set_xlim(0, longest * 1.28)  # room for the numbers
+    axis.set_xlim(0, end * 1.28)  # room for the numbers
     axis.set_yticks(range(len(matrix.peers)), matrix.peers if labels else [""] * len(matrix.peers))
     axis.set_xticks([])
     axis.tick_params(length=0)
@@ -83,13 +86,21 @@ def _panel(matrix: Matrix, column: Column, axis: Any, *, labels: bool) -> None:
             label.set(color=OURS_COLOUR, fontweight="bold")
 
 
-def _bar(axis: Any, place: int, cell: Cell | None, colour: str, longest: float) -> None:
-    gap = longest * 0.02
+def longest_bar(values: Sequence[float], higher_is_better: bool) -> float:
+    """Where bars end. One that is much slower than the others is cut off, or nothing could be told of the others."""
+    return max(values) if higher_is_better else min(max(values), CUT * statistics.median(values))
+
+
+def _bar(axis: Any, place: int, cell: Cell | None, colour: str, end: float) -> None:
+    gap = end * 0.02
     if cell is None:
         axis.text(gap, place, NONE, va="center", color=FAINT)
         return
-    axis.barh(place, cell.median, height=0.72, color=colour, alpha=0.35 if cell.wrong else 1)
-    if cell.high > cell.low:
-        axis.plot([cell.low, cell.high], [place, place], color=INK, linewidth=0.8, solid_capstyle="butt")
+    cut = cell.median > end
+    axis.barh(place, min(cell.median, end), height=0.72, color=colour, alpha=0.35 if cell.wrong else 1)
+    if cell.high > cell.low and not cut:
+        axis.plot([cell.low, min(cell.high, end)], [place, place], color=INK, linewidth=0.8, solid_capstyle="butt")
+    if cut:
+        axis.plot([end * 0.965, end * 0.985], [place + 0.5, place - 0.5], color=PAPER, linewidth=2)
     text = number(cell.median) + (" wrong scores" if cell.wrong else "")
-    axis.text(max(cell.median, cell.high) + gap, place, text, va="center", color=INK)
+    axis.text(min(max(cell.median, cell.high), end) + gap, place, text, va="center", color=INK)

@@ -25,7 +25,7 @@ def key(row: Row) -> Key:
 
 
 def read(path: Path) -> list[Row]:
-    """All rows; none if there is no such file. A last line that was cut off by a crash is left out."""
+    """All rows; none if there is no such file. A line that a crash cut off is left out."""
     if not path.exists():
         return []
     rows = []
@@ -38,10 +38,14 @@ def read(path: Path) -> list[Row]:
 
 
 def append(path: Path, row: Row) -> None:
-    """Adds a row."""
+    """Adds a row, on a line of its own even if the one before was cut off."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(row) + "\n")
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, 2)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(json.dumps(row).encode() + b"\n")
 
 
 def measurements(rows: Iterable[Row], status: str | None = None) -> Iterator[Row]:

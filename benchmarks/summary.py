@@ -89,18 +89,24 @@ def matrix(rows: Iterable[Row], metric: Metric, dtype: str) -> Matrix:
     throughput: sequences a second; cold: seconds from the start of a process to its first answer; latency: p50 in ms;
     memory: the most that a process of mode throughput held.
     """
-    values: dict[tuple[str, Column], list[float]] = defaultdict(list)
+    values: dict[tuple[str, Column], dict[int, float]] = defaultdict(dict)
     wrong = set()
     for row in measurements(rows, "ok"):
         found = _value(row, metric) if row["dtype"] == dtype else None
         if found is not None:
             peer, column, value = found
-            values[peer, column].append(value)
+            rounds = values[peer, column]
+            # A process measures several workloads: its memory is the most of them.
+            rounds[row["round"]] = max(value, rounds.get(row["round"], value))
             if is_wrong(row):
                 wrong.add((peer, column))
-    cells = {at: Cell(statistics.median(found), min(found), max(found), at in wrong) for at, found in values.items()}
+    cells = {at: _cell(list(rounds.values()), wrong=at in wrong) for at, rounds in values.items()}
     columns = sorted({column for _, column in cells}, key=_column_order)
     return Matrix(*METRICS[metric], columns, sorted({peer for peer, _ in cells}, key=_peer_order), cells)
+
+
+def _cell(values: Sequence[float], *, wrong: bool) -> Cell:
+    return Cell(statistics.median(values), min(values), max(values), wrong)
 
 
 def is_wrong(row: Row) -> bool:

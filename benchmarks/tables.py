@@ -111,11 +111,15 @@ def _without(cells: Sequence[str], index: int) -> list[str]:
 
 def machine(rows: Sequence[Row]) -> str:
     """The machines that the rows come from, and how fast they multiply."""
-    machines = {tuple(row.items()): row for row in rows if row["kind"] == "machine"}.values()
-    fields = ("cpu", "cores", "threads", "flags", "ram_gb", "os", "python", "commit")
-    lines = [[str(row[field]) for field in fields] for row in machines]
+    fields = ("cpu", "cores", "threads", "flags", "ram_gb", "os", "python")
+    machines = dict.fromkeys(tuple(str(row[field]) for field in fields) for row in rows if row["kind"] == "machine")
+    commits = dict.fromkeys(row["commit"] for row in measurements(rows, "ok") if row["peer"] == OURS)
+    parts = [table([field.replace("_", " ") for field in fields], machines)]
+    if commits:
+        parts.append(f"\njaxcls at {', '.join(commits)} (+: with changes that were not committed).")
     ceilings = [row for row in rows if row["kind"] == "ceiling"]
-    parts = [table([field.replace("_", " ") for field in fields], lines)]
+    if ceilings:
+        parts.append("\nMatrix multiplication by XLA, 1e9 operations a second, medians (range of the medians):\n")
     for dtype in dict.fromkeys(row["dtype"] for row in ceilings):
         shapes: dict[str, list[float]] = {}
         for row in ceilings:
@@ -124,8 +128,7 @@ def machine(rows: Sequence[Row]) -> str:
                     shapes.setdefault(shape, []).append(rates["median"])
         said = ", ".join(f"{shape} {_range(found)}" for shape, found in shapes.items())
         parts.append(f"* {dtype}: {said}")
-    title = "Matrix multiplication by XLA, 1e9 operations a second, medians (range of the medians):\n"
-    return "\n".join([parts[0], "", title, *parts[1:]]) if ceilings else parts[0]
+    return "\n".join(parts)
 
 
 def _range(values: Sequence[float]) -> str:
