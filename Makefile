@@ -3,7 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 PARITY_BIN := .venv-parity/bin
 
-.PHONY: demo test parity lint types imports format clean
+BENCH := .bench
+BENCH_PYTHON := $(BENCH)/environments/jaxcls/bin/python
+BENCH_FOLDERS := --models-folder $(BENCH)/models --environments $(BENCH)/environments --cache $(BENCH)/cache
+
+.PHONY: demo test parity bench bench-all lint types imports format clean
 
 demo: .venv/demo.stamp
 	$(BIN)/jaxcls classify --format table \
@@ -17,6 +21,19 @@ test: .venv/test.stamp
 
 parity: .venv-parity/stamp
 	$(PARITY_BIN)/python -m tests.parity.live --check
+
+# One small model against the peers of one environment: minutes.
+bench: .bench/short.stamp
+	$(BENCH_PYTHON) -m benchmarks.compare $(BENCH_FOLDERS) --models minilm \
+	  --peers jaxcls,transformers-sdpa,onnxruntime,openvino --limit 200,20,40 --seconds 3 --rounds 2 \
+	  --output $(BENCH)/short.jsonl
+	$(BENCH_PYTHON) -m benchmarks.report $(BENCH)/short.jsonl --print machine,throughput-fp32,accuracy-fp32,refusals
+
+# Everything: hours. It goes on where it was stopped.
+bench-all: .bench/all.stamp
+	$(BENCH_PYTHON) -m benchmarks.compare $(BENCH_FOLDERS) --dtypes fp32,bf16,int8 \
+	  --modes throughput,cold,cold-empty,latency --output $(BENCH)/all.jsonl
+	$(BENCH_PYTHON) -m benchmarks.report $(BENCH)/all.jsonl
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
@@ -33,7 +50,7 @@ format: .venv/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-parity
+	rm -rf .venv .venv-parity .bench
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -54,4 +71,14 @@ clean:
 .venv-parity/stamp: pyproject.toml
 	$(PYTHON) -m venv .venv-parity
 	$(PARITY_BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,parity]'
+	@touch $@
+
+.bench/short.stamp: pyproject.toml benchmarks/environments.py benchmarks/models.py
+	$(PYTHON) -m benchmarks.environments $(BENCH)/environments --only jaxcls,torch
+	$(BENCH)/environments/torch/bin/python -m benchmarks.models $(BENCH)/models --only minilm
+	@touch $@
+
+.bench/all.stamp: pyproject.toml benchmarks/environments.py benchmarks/models.py
+	$(PYTHON) -m benchmarks.environments $(BENCH)/environments
+	$(BENCH)/environments/torch/bin/python -m benchmarks.models $(BENCH)/models
 	@touch $@
