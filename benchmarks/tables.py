@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterable, Sequence
 
+from benchmarks.plan import LIMITS
 from benchmarks.results import Row, measurements
 from benchmarks.summary import OURS, Cell, Matrix, is_wrong, share_of_ceiling
 
@@ -69,7 +70,7 @@ def agreement(rows: Sequence[Row], dtype: str) -> str:
         for model in dict.fromkeys(row["model"] for row in chosen if row["peer"] == peer):
             mine = [row for row in chosen if (row["peer"], row["model"]) == (peer, model)]
             lines.append([model, peer, _largest(mine), _agreement(mine)])
-    lines.sort(key=lambda line: line[0])
+    lines.sort(key=lambda line: list(LIMITS).index(line[0]))
     return table(["model", "peer", "largest difference", "same decisions"], lines)
 
 
