@@ -67,7 +67,7 @@ def make(name: str, folder: Path, torch_index: str) -> None:
     if environment.unwanted:
         pip(path, "uninstall", "--yes", *environment.unwanted)
     python = path / "bin" / "python"
-    subprocess.run([str(python), "-m", "compileall", "-q", str(path / "lib")], check=False)  # some files are templates
+    subprocess.run([str(python), "-m", "compileall", "-qq", str(path / "lib")], check=False)  # some files are templates
     complete.touch()
 
 
