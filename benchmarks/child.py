@@ -57,7 +57,7 @@ def run(interpreter: str, module: str, arguments: Sequence[str], timeout: float)
         except subprocess.TimeoutExpired:
             process.kill()
             output, _ = process.communicate()
-            return Outcome(_rows(output), spawned, f"took longer than {timeout:.0f} s")
+            return Outcome(_rows(output), spawned, f"took longer than {timeout:g} s")
     return Outcome(_rows(output), spawned, _error(errors, process.returncode) if process.returncode else None)
 
 

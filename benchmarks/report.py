@@ -95,7 +95,8 @@ def main() -> None:
     if not rows:
         raise SystemExit(f"{args.results} has no rows")
     if args.print:
-        print("\n\n".join(blocks(rows, args.print.split(","))[0].values()))
+        texts, _ = blocks(rows, args.print.split(","))
+        print(re.sub(r"!\[.*\n\n", "", "\n\n".join(texts.values())))  # without the pictures
         return
     document = args.document.read_text()
     texts, plots = blocks(rows, marked(document))
