@@ -7,6 +7,7 @@
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,12 +20,13 @@ def build_layers(
     make: Callable[[nnx.Rngs], nnx.Module], num_layers: int, *, stacked: bool, rngs: nnx.Rngs
 ) -> nnx.Module:
     """Makes the layers in the layout asked for; `run_layers` runs either."""
-    if not stacked:
-        return nnx.List([make(rngs) for _ in range(num_layers)])
     graphdef, _ = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
     keys = jax.random.split(rngs.params(), num_layers)
-    state = jax.vmap(lambda key: nnx.state(make(nnx.Rngs(key))))(keys)
-    return nnx.merge(graphdef, state)
+    # jit: traced once for all layers.
+    init = jax.jit(lambda key: nnx.state(make(nnx.Rngs(key))))
+    if stacked:
+        return nnx.merge(graphdef, jax.vmap(init)(keys))
+    return nnx.List([nnx.merge(graphdef, init(key)) for key in keys])
 
 
 def run_layers(
@@ -43,9 +45,14 @@ def run_layers(
             passes them as int32 scalars, None as the largest int32.
     """
     if isinstance(layers, nnx.List):
+        # jit: traced once for all layers with the same setting.
+        @partial(jax.jit, static_argnums=(0, 3))
+        def apply(graphdef: Any, layer_state: Any, y: Float[Array, "T D"], value: int | None) -> Float[Array, "T D"]:
+            return call(nnx.merge(graphdef, layer_state), y, value)
+
         for layer, value in zip(layers, per_layer, strict=True):
             with jax.named_scope("layer"):
-                x = call(layer, x, value)
+                x = apply(*nnx.split(layer), x, value)
         return x
     graphdef, state = nnx.split(layers)
     uniform = len(set(per_layer)) == 1
