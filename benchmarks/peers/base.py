@@ -3,7 +3,8 @@
 import abc
 import dataclasses
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -65,6 +66,17 @@ class Peer(abc.ABC):
     def warm(self, items: Sequence[Item]) -> None:
         """Gets everything that happens once out of the way; by default a sample over the range of lengths."""
         self.run(sample(sorted(items, key=characters), WARM_ITEMS))
+
+
+def make_once(folder: Path, make: Callable[[Path], None]) -> None:
+    """Lets `make` fill a folder that is not there yet; what an interrupted process leaves is not taken for complete."""
+    if folder.exists():
+        return
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    make(partial)
+    partial.rename(folder)
 
 
 def characters(item: Item) -> int:

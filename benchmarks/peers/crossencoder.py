@@ -2,12 +2,13 @@
 """sentence-transformers' CrossEncoder on torch, ONNX and OpenVINO. It takes pairs only."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import sentence_transformers
 import torch
 
-from benchmarks.peers.base import Peer, Scores, Settings, only_pairs
+from benchmarks.peers.base import Peer, Scores, Settings, make_once, only_pairs
 from benchmarks.workloads import Item
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
@@ -63,7 +64,10 @@ def _open(settings: Settings, path: Any, backend: str, options: dict[str, Any]) 
 def prepare(settings: Settings) -> None:
     """Exports the checkpoint for the backends that need it."""
     backend = _backend(settings.peer)
-    if backend in EXPORTS and not settings.exports.exists():
-        _open(settings, settings.model, backend, {"export": True, **EXPORTS[backend]}).save_pretrained(
-            str(settings.exports)
-        )
+    if backend in EXPORTS:
+        make_once(settings.exports, lambda folder: _export(settings, backend, folder))
+
+
+def _export(settings: Settings, backend: str, folder: Path) -> None:
+    model = _open(settings, settings.model, backend, {"export": True, **EXPORTS[backend]})
+    model.save_pretrained(str(folder))

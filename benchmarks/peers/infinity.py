@@ -3,14 +3,16 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
 from infinity_emb import EngineArgs, SyncEngineArray
 
-from benchmarks.peers.base import Peer, Scores, Settings, only_pairs, only_texts
+from benchmarks.peers.base import Peer, Scores, Settings, make_once, only_pairs, only_texts
 from benchmarks.workloads import Item
 
+TOKENIZER_CONFIG = "tokenizer_config.json"
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 
 
@@ -60,12 +62,12 @@ class Infinity(Peer):
 
 def prepare(settings: Settings) -> None:
     """A folder like the checkpoint's whose tokenizer cuts where all peers cut: Infinity has no argument for that."""
-    if settings.exports.exists():
-        return
-    settings.exports.mkdir(parents=True)
+    make_once(settings.exports, lambda folder: _link(settings, folder))
+
+
+def _link(settings: Settings, folder: Path) -> None:
     for file in settings.model.iterdir():
-        (settings.exports / file.name).symlink_to(file)
-    config = settings.exports / "tokenizer_config.json"
-    changed = json.loads(config.read_text()) | {"model_max_length": settings.max_length}
-    config.unlink()
-    config.write_text(json.dumps(changed))
+        if file.name != TOKENIZER_CONFIG:
+            (folder / file.name).symlink_to(file)
+    config = json.loads((settings.model / TOKENIZER_CONFIG).read_text())
+    (folder / TOKENIZER_CONFIG).write_text(json.dumps(config | {"model_max_length": settings.max_length}))

@@ -1,13 +1,14 @@
 # pyright: reportMissingImports=false
 """ONNX Runtime on an export by torch, its transformer fusions applied; int8 is its dynamic quantisation."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from benchmarks.peers.base import Settings
+from benchmarks.peers.base import Settings, make_once
 from benchmarks.peers.batched import Batched, input_names
 
 FUSED = frozenset({"bert", "xlm-roberta"})  # whose attention the optimiser knows
@@ -32,19 +33,20 @@ class OnnxRuntime(Batched):
 
 def prepare(settings: Settings) -> None:
     """Exports the checkpoint, fuses it, and quantises it where int8 is asked for."""
-    best, quantised = settings.exports / "best" / "model.onnx", settings.exports / "int8" / "model.onnx"
-    if not best.exists():
-        best.parent.mkdir(parents=True)
-        if settings.config["model_type"] in FUSED:
-            plain = settings.exports / "plain" / "model.onnx"
-            plain.parent.mkdir(parents=True)
-            _export(settings, plain)
-            _fuse(settings.config, plain, best)
-        else:
-            _export(settings, best)
-    if settings.dtype == "int8" and not quantised.exists():
-        quantised.parent.mkdir(parents=True)
-        _quantise(best, quantised)
+    best = settings.exports / "best"
+    make_once(best, lambda folder: _best(settings, folder))
+    if settings.dtype == "int8":
+        make_once(settings.exports / "int8", lambda folder: _quantise(best / "model.onnx", folder / "model.onnx"))
+
+
+def _best(settings: Settings, folder: Path) -> None:
+    path = folder / "model.onnx"
+    if settings.config["model_type"] not in FUSED:
+        _export(settings, path)
+        return
+    with tempfile.TemporaryDirectory(dir=folder) as plain:
+        _export(settings, Path(plain) / "model.onnx")
+        _fuse(settings.config, Path(plain) / "model.onnx", path)
 
 
 def _export(settings: Settings, path: Path) -> None:

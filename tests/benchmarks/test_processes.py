@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import child
 from benchmarks.measure import settings_of
-from benchmarks.peers.base import Settings
+from benchmarks.peers.base import Settings, make_once
 from benchmarks.peers.batched import Tokens, batches
 
 
@@ -68,3 +68,24 @@ def test_batches_hold_no_more_tokens_than_they_may() -> None:
     tokens = Tokens([[1] * 10] * 4, None)
     settings = Settings("onnxruntime", here, here, here, batch=4, batch_tokens=20)
     assert [batch.indices for batch in batches(tokens, settings, 0, False)] == [[0, 1], [2, 3]]
+
+
+def test_what_an_interrupted_export_leaves_is_made_again(tmp_path: Path) -> None:
+    calls: list[Path] = []
+
+    def fail(folder: Path) -> None:
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+
+    def succeed(folder: Path) -> None:
+        calls.append(folder)
+        (folder / "whole").touch()
+
+    target = tmp_path / "exports" / "model"
+    with pytest.raises(KeyboardInterrupt):
+        make_once(target, fail)
+    assert not target.exists()
+    make_once(target, succeed)
+    make_once(target, succeed)
+    assert [file.name for file in target.iterdir()] == ["whole"]
+    assert len(calls) == 1
