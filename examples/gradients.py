@@ -24,7 +24,7 @@ scheduler = Scheduler(llm.model.ladder)
 scheduler.add(Request(0, TokensPrompt(out.prompt_token_ids), use_activation=False))
 plan = scheduler.next_step()
 assert plan is not None
-batch = build_batch(plan)
+batch = jax.device_put(build_batch(plan))
 best = int(np.argmax(out.outputs.logits))
 
 

@@ -6,6 +6,8 @@ The names below are imported on first use, so that `import jaxcls` costs nothing
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from jaxcls.collector import collector_paused
+
 if TYPE_CHECKING:
     from jaxcls.async_llm import AsyncLLM
     from jaxcls.config.pooler import PoolerConfig
@@ -49,4 +51,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module 'jaxcls' has no attribute {name!r}")
-    return getattr(importlib.import_module(_EXPORTS[name]), name)
+    with collector_paused():
+        return getattr(importlib.import_module(_EXPORTS[name]), name)

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
-from tqdm import tqdm
-
 from jaxcls.config.engine import EngineOptions, engine_config
 from jaxcls.engine.engine import Engine
 from jaxcls.engine.pipeline import OnError, Pipeline, PromptParams
@@ -158,5 +156,7 @@ def _bar(
         return items
     if callable(use_tqdm):
         return use_tqdm(items, total=total, desc=desc, unit=unit)
+    from tqdm import tqdm
+
     # Short work is over before a bar is of use.
     return tqdm(items, total=total, desc=desc, unit=unit, dynamic_ncols=True, delay=0.5)

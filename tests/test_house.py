@@ -34,9 +34,20 @@ def test_importing_jaxcls_imports_nothing_heavy() -> None:
     assert loaded == "[]"
 
 
-def test_classifying_needs_neither_transformers_nor_torch(bert_path: object) -> None:
+def test_classifying_a_local_checkpoint_imports_nothing_it_does_not_need(bert_path: object) -> None:
+    unneeded = (
+        "transformers",
+        "torch",
+        "orbax",
+        "huggingface_hub",
+        "jinja2",
+        "safetensors",
+        "typer",
+        "tqdm",
+        "pyarrow",
+    )
     code = (
         f"import sys; from jaxcls import LLM; LLM({str(bert_path)!r}).classify('the cat', use_tqdm=False);"
-        "print([m for m in ('transformers', 'torch') if m in sys.modules])"
+        f"print([m for m in {unneeded} if m in sys.modules])"
     )
     assert run_python(code) == "[]"

@@ -1,6 +1,5 @@
-"""A step plan -> arrays of the bucket's shape."""
+"""A step plan -> arrays of the bucket's shape, on the host: the program that takes them puts them on the device."""
 
-import jax
 import numpy as np
 
 from jaxcls.engine.buckets import Bucket
@@ -9,7 +8,7 @@ from jaxcls.layers.packed import PackedBatch
 
 
 def build_batch(plan: StepPlan) -> PackedBatch:
-    """One step's batch, put on the device; request i of `plan.requests` is segment i."""
+    """One step's batch; request i of `plan.requests` is segment i."""
     arrays = _empty(plan.bucket)
     segment = 0
     for row_index, row in enumerate(plan.rows):
@@ -26,12 +25,12 @@ def build_batch(plan: StepPlan) -> PackedBatch:
             arrays["use_activation"][segment] = request.use_activation
             start += length
             segment += 1
-    return _on_device(arrays, plan.bucket)
+    return PackedBatch(**arrays, row_groups=((plan.bucket.rows, plan.bucket.row_len),))
 
 
 def empty_batch(bucket: Bucket) -> PackedBatch:
     """A batch of padding only, which warm-up runs."""
-    return _on_device(_empty(bucket), bucket)
+    return PackedBatch(**_empty(bucket), row_groups=((bucket.rows, bucket.row_len),))
 
 
 def _empty(bucket: Bucket) -> dict[str, np.ndarray]:
@@ -45,7 +44,3 @@ def _empty(bucket: Bucket) -> dict[str, np.ndarray]:
         "lengths": np.zeros(seqs, np.int32),
         "use_activation": np.ones(seqs, bool),
     }
-
-
-def _on_device(arrays: dict[str, np.ndarray], bucket: Bucket) -> PackedBatch:
-    return PackedBatch(**jax.device_put(arrays), row_groups=((bucket.rows, bucket.row_len),))

@@ -45,7 +45,8 @@ class Engine:
         """Dispatches the next step if any, then fetches the oldest one that has enough behind it."""
         plan = self._scheduler.next_step()
         if plan is not None:
-            self._in_flight.append((plan, self._runner.run(build_batch(plan), plan.task)))
+            alone = not self._in_flight and not len(self._scheduler)
+            self._in_flight.append((plan, self._runner.run(build_batch(plan), plan.task, alone=alone)))
             self._count(plan)
         if self._in_flight and (plan is None or len(self._in_flight) > self._max_in_flight):
             finished, output = self._in_flight.popleft()
@@ -83,25 +84,23 @@ class Engine:
 
 def _finish(plan: StepPlan, output: PoolerOutput) -> list[Finished]:
     probs, logits = np.asarray(output.probs), np.asarray(output.logits)
+    finite = np.logical_and.reduce(np.isfinite(probs) & np.isfinite(logits), axis=1)
     finished = []
     segment = 0
     for row_index, row in enumerate(plan.rows):
         start = row_index * plan.bucket.row_len
         for request in row:
             rows = slice(start, start + request.num_tokens) if plan.task == "token_classify" else segment
-            finished.append(_check(Finished(request, probs[rows], logits[rows])))
+            error = None if finite[rows].all() else _not_finite(request, logits[rows])
+            finished.append(Finished(request, probs[rows], logits[rows], error))
             start += request.num_tokens
             segment += 1
     return finished
 
 
-def _check(finished: Finished) -> Finished:
-    if np.isfinite(finished.logits).all() and np.isfinite(finished.probs).all():
-        return finished
+def _not_finite(request: Request, logits: np.ndarray) -> NonFiniteError:
     message = (
-        f"the model gave {finished.logits.ravel()[:4].tolist()} for these {finished.request.num_tokens} tokens; "
+        f"the model gave {logits.ravel()[:4].tolist()} for these {request.num_tokens} tokens; "
         "NaN or infinity usually means overflow: load the model with dtype='float32'"
     )
-    return Finished(
-        finished.request, finished.probs, finished.logits, NonFiniteError(message, index=finished.request.index)
-    )
+    return NonFiniteError(message, index=request.index)

@@ -6,57 +6,117 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
+from jaxcls.engine.load import AbstractModel
 from jaxcls.engine.request import Task
 from jaxcls.engine.stats import Stats
 from jaxcls.layers.packed import PackedBatch
 from jaxcls.pooling.pooler import Pooler, PoolerOutput
 
+_ALIGNMENT = 64  # bytes; what jax asks of an array on CPU that it does not copy
+
 
 class ModelRunner:
-    """Runs steps of one model, without waiting for them.
+    """Compiles and runs steps of one model, without waiting for them.
+
+    Compiling needs the shapes of the weights only, so it may begin before they are there.
 
     Attributes:
         graphdef: the model's static half; `nnx.merge(graphdef, state)` is the module.
-        state: the model's parameters, an nnx State.
         streams: steps that run at the same time. An accelerator runs one, and takes the next before that is done.
             A CPU runs two, each from a thread of its own: one computes while the other's cores would wait for each
             other at the end of an operation.
     """
 
-    def __init__(self, graphdef: Any, state: Any, poolers: Mapping[Task, Pooler], stats: Stats):
-        self.graphdef = graphdef
-        self.state = state
+    def __init__(self, model: AbstractModel, poolers: Mapping[Task, Pooler], stats: Stats):
+        self.graphdef = model.graphdef
         self.streams = 2 if jax.default_backend() == "cpu" else 1
-        self._steps = {task: jax.jit(_step(graphdef, pooler, stats)) for task, pooler in poolers.items()}
+        self._state: Any = None
+        self._weights: list[jax.Array] = []
+        # Programs take the parameters as a list: flattening an nnx State takes Python 0.1 ms a step.
+        self._specs, structure = jax.tree.flatten(model.state)
+        self._steps = {
+            task: jax.jit(_step(model.graphdef, structure, pooler), static_argnames="batch_structure")
+            for task, pooler in poolers.items()
+        }
+        self._stats = stats
         self._pool = ThreadPoolExecutor(self.streams, thread_name_prefix="jaxcls-step")
-        self._compiled: set[tuple[Task, Any]] = set()
-        self._compiling = threading.Lock()
+        self._programs: dict[tuple[Task, Any], Future[Any]] = {}
+        self._lock = threading.Lock()
 
-    def run(self, batch: PackedBatch, task: Task) -> "Future[PoolerOutput]":
-        """Starts one step; compiles on the first batch of a shape, which it waits for."""
-        key = (task, batch.shape_key())
-        with self._compiling:
-            if key not in self._compiled:
-                result: Future[PoolerOutput] = Future()
-                result.set_result(self._steps[task](self.state, batch))
-                self._compiled.add(key)
-                return result
-        return self._pool.submit(self._run, batch, task)
+    @property
+    def state(self) -> Any:
+        """The model's parameters, an nnx State; None until they are loaded."""
+        return self._state
 
-    def _run(self, batch: PackedBatch, task: Task) -> PoolerOutput:
-        output = self._steps[task](self.state, batch)
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._state, self._weights = state, jax.tree.leaves(state)
+
+    def prepare(self, batch: PackedBatch, task: Task) -> None:
+        """Begins to compile the program of a batch's shape on a thread; the weights need not be there.
+
+        On CPU it is also run, on zeros that take no memory: the first run of a program takes ten times the second,
+        because its matrix products are planned in it.
+        """
+        self._pool.submit(self._program, batch, task, first_run=self.streams > 1)
+
+    def run(self, batch: PackedBatch, task: Task, *, alone: bool = False) -> "Future[PoolerOutput]":
+        """Starts one step; compiles on the first batch of a shape, which it waits for.
+
+        `alone` says that no other step runs or is about to: it then needs no thread of its own.
+        """
+        program = self._program(batch, task)
+        if not alone:
+            return self._pool.submit(self._run, program, batch)
+        result: Future[PoolerOutput] = Future()
+        result.set_result(program(self._weights, jax.tree.leaves(batch)))
+        return result
+
+    def _run(self, program: Any, batch: PackedBatch) -> PoolerOutput:
+        output = program(self._weights, jax.tree.leaves(batch))
         return jax.block_until_ready(output) if self.streams > 1 else output
 
+    def _program(self, batch: PackedBatch, task: Task, *, first_run: bool = False) -> Any:
+        """The compiled program of a batch's shape. Of several threads that want it, one makes it."""
+        key = (task, batch.shape_key())
+        made: Future[Any] = Future()
+        with self._lock:
+            found = self._programs.setdefault(key, made)
+            self._stats.compiles += found is made
+        if found is not made:
+            return found.result()
+        try:
+            arrays, structure = jax.tree.flatten(batch)
+            program = self._steps[task].lower(self._specs, arrays, batch_structure=structure).compile()
+            if first_run:
+                jax.block_until_ready(program(_zeros(self._specs), arrays))
+        except BaseException as error:
+            del self._programs[key]
+            made.set_exception(error)
+            raise
+        made.set_result(program)
+        return program
 
-def _step(graphdef: Any, pooler: Pooler, stats: Stats) -> Any:
-    def step(state: Any, batch: PackedBatch) -> PoolerOutput:
-        stats.compiles += 1  # runs while tracing, once a shape
-        model = nnx.merge(graphdef, state)
+
+def _step(graphdef: Any, structure: Any, pooler: Pooler) -> Any:
+    def step(weights: list[jax.Array], arrays: list[jax.Array], batch_structure: Any) -> PoolerOutput:
+        batch: PackedBatch = jax.tree.unflatten(batch_structure, arrays)
+        model = nnx.merge(graphdef, jax.tree.unflatten(structure, weights))
         with jax.named_scope("model"):
             hidden = model(batch)
         with jax.named_scope("pooler"):
             return pooler(hidden, batch, model.head)
 
     return step
+
+
+def _zeros(specs: list[jax.ShapeDtypeStruct]) -> list[jax.Array]:
+    """Arrays of zeros on a CPU that share one buffer, whose pages are never written and so never given memory."""
+    sizes = [int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize for spec in specs]
+    buffer = np.zeros(max(sizes) + _ALIGNMENT, np.uint8)
+    buffer = buffer[-buffer.ctypes.data % _ALIGNMENT :]
+    views = [buffer[:size].view(spec.dtype).reshape(spec.shape) for size, spec in zip(sizes, specs, strict=True)]
+    return jax.device_put(views)

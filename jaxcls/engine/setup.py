@@ -2,7 +2,9 @@
 
 import dataclasses
 
+from jaxcls.collector import collector_paused
 from jaxcls.config.engine import EngineConfig
+from jaxcls.engine.batch import empty_batch
 from jaxcls.engine.buckets import Ladder
 from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint, open_tokenizer
 from jaxcls.engine.converted import load_weights
@@ -59,13 +61,15 @@ class Model:
         return RequestOutput(str(outcome.index), outputs, outcome.token_ids, outcome.error)
 
 
+@collector_paused()
 def load_model(options: EngineConfig) -> Model:
-    """Opens and loads a checkpoint; compiles nothing yet."""
+    """Opens and loads a checkpoint. The smallest program is compiled while the weights are read."""
     checkpoint = open_checkpoint(options)
-    tokenizer = open_tokenizer(checkpoint, options)
     set_compilation_cache(options.compilation_cache_dir)
     abstract = abstract_model(checkpoint, options)
-    state = with_weights(abstract, load_weights(checkpoint, abstract, options))
-    stats = Stats()
-    runner = ModelRunner(abstract.graphdef, state, {task: checkpoint.pooler(task) for task in TASKS}, stats)
-    return Model(options, checkpoint, tokenizer, runner, ladder(checkpoint, options), stats)
+    shapes, stats = ladder(checkpoint, options), Stats()
+    runner = ModelRunner(abstract, {task: checkpoint.pooler(task) for task in TASKS}, stats)
+    runner.prepare(empty_batch(shapes.buckets[0]), "classify")
+    tokenizer = open_tokenizer(checkpoint, options)
+    runner.state = with_weights(abstract, load_weights(checkpoint, abstract, options))
+    return Model(options, checkpoint, tokenizer, runner, shapes, stats)

@@ -5,10 +5,14 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxcls.layers.attention import Attend
 from kernels_pallas.varlen_attention import RowGroup, varlen_attention
+
+# A batch is made on the host.
+AnyArray = Array | np.ndarray
 
 
 @jax.tree_util.register_dataclass
@@ -20,13 +24,13 @@ class PackedBatch:
     padding. Unused sequence slots have length 0.
     """
 
-    input_ids: Int[Array, " T"]
-    token_type_ids: Int[Array, " T"]
-    positions: Int[Array, " T"]  # 0-based, within the token's sequence
-    segment_ids: Int[Array, " T"]  # index of the token's sequence; -1 = padding
-    starts: Int[Array, " S"]  # where each sequence begins in the stream
-    lengths: Int[Array, " S"]  # its number of tokens; 0 = unused slot
-    use_activation: Bool[Array, " S"]
+    input_ids: Int[AnyArray, " T"]
+    token_type_ids: Int[AnyArray, " T"]
+    positions: Int[AnyArray, " T"]  # 0-based, within the token's sequence
+    segment_ids: Int[AnyArray, " T"]  # index of the token's sequence; -1 = padding
+    starts: Int[AnyArray, " S"]  # where each sequence begins in the stream
+    lengths: Int[AnyArray, " S"]  # its number of tokens; 0 = unused slot
+    use_activation: Bool[AnyArray, " S"]
     row_groups: tuple[RowGroup, ...] = dataclasses.field(metadata={"static": True})
 
     def shape_key(self) -> tuple[tuple[RowGroup, ...], int]:
@@ -48,6 +52,6 @@ class PackedBatch:
             window: int | Int[Array, ""] | None,
         ) -> Float[Array, "T N H"]:
             op = partial(varlen_attention, row_groups=self.row_groups, scale=scale, causal=causal, window=window)
-            return op(q, k, v, self.segment_ids)
+            return op(q, k, v, jnp.asarray(self.segment_ids))
 
         return run

@@ -298,7 +298,7 @@ def test_gradients_flow_through_a_loaded_model(bert: LLM) -> None:
     scheduler.add(Request(0, TokensPrompt([1, 5, 6, 2]), True))
     plan = scheduler.next_step()
     assert plan is not None
-    batch = build_batch(plan)
+    batch = jax.device_put(build_batch(plan))
 
     def loss(state):
         model = nnx.merge(bert.model.runner.graphdef, state)

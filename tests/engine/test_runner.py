@@ -1,0 +1,78 @@
+"""Programs: made once, from shapes alone, by whoever wants them first."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxcls import LLM
+from jaxcls.config.engine import engine_config
+from jaxcls.engine.batch import empty_batch
+from jaxcls.engine.checkpoint import open_checkpoint
+from jaxcls.engine.load import abstract_model
+from jaxcls.engine.runner import ModelRunner
+from jaxcls.engine.stats import Stats
+
+
+@pytest.fixture
+def make_runner(bert_path: Path) -> Callable[[], tuple[ModelRunner, Stats]]:
+    """Makes runners of the tiny BERT, without weights."""
+    options = engine_config(bert_path, {})
+    checkpoint = open_checkpoint(options)
+
+    def make() -> tuple[ModelRunner, Stats]:
+        stats = Stats()
+        model = abstract_model(checkpoint, options)
+        return ModelRunner(model, {"classify": checkpoint.pooler("classify")}, stats), stats
+
+    return make
+
+
+def test_the_smallest_program_is_made_while_loading_and_once(bert_path: Path) -> None:
+    llm = LLM(bert_path)
+    (first,) = llm.classify("the cat", use_tqdm=False)
+    (second,) = llm.classify("the cat", use_tqdm=False)
+    assert llm.stats.compiles == 1
+    assert first.outputs == second.outputs
+    llm.warmup(use_tqdm=False)
+    assert llm.stats.compiles == len(llm.model.ladder.buckets)
+
+
+def test_what_is_prepared_on_zeros_scores_with_the_weights(
+    make_runner: Callable[[], tuple[ModelRunner, Stats]], bert: LLM
+) -> None:
+    batch = empty_batch(bert.model.ladder.buckets[0])
+    runner, stats = make_runner()
+    runner.prepare(batch, "classify")
+    runner.state = bert.model.runner.state
+    ours = np.asarray(runner.run(batch, "classify").result().logits)
+    theirs = np.asarray(bert.model.runner.run(batch, "classify", alone=True).result().logits)
+    np.testing.assert_array_equal(ours, theirs)
+    assert np.abs(ours).max() > 0
+    assert stats.compiles == 1
+
+
+def test_threads_that_want_a_program_share_one(make_runner: Callable[[], tuple[ModelRunner, Stats]], bert: LLM) -> None:
+    runner, stats = make_runner()
+    runner.state = bert.model.runner.state
+    batches = [empty_batch(bucket) for bucket in bert.model.ladder.buckets[:2]] * 8
+    with ThreadPoolExecutor(8) as pool:
+        outputs = list(pool.map(lambda batch: runner.run(batch, "classify").result().probs, batches))
+    assert len(outputs) == len(batches)
+    assert stats.compiles == 2
+
+
+def test_a_program_that_cannot_be_made_says_so_every_time(
+    make_runner: Callable[[], tuple[ModelRunner, Stats]], bert: LLM
+) -> None:
+    runner, _ = make_runner()
+    runner.state = bert.model.runner.state
+    batch = empty_batch(bert.model.ladder.buckets[0])
+    wrong = type(batch)(**{**vars(batch), "row_groups": ((1, 7),)})
+    runner.prepare(wrong, "classify")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="cover 7 tokens"):
+            runner.run(wrong, "classify")
+    assert runner.run(batch, "classify").result().probs.shape[1] == 3
