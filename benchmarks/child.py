@@ -66,7 +66,7 @@ def _rows(output: str) -> list[dict[str, Any]]:
 
 
 def _error(errors: str, code: int) -> str:
-    """The line that says what went wrong: the last one of the shape `SomeError: ...`, else the last one."""
-    lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    named = [line for line in lines if line.split(":")[0].rpartition(".")[2].endswith(("Error", "Exception"))]
-    return f"exit {code}: {(named or lines or ['nothing on stderr'])[-1][:300]}"
+    """What went wrong: from the last line of the shape `SomeError: ...` on, or else the last line."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()] or ["nothing on stderr"]
+    named = [i for i, line in enumerate(lines) if line.split(":")[0].endswith(("Error", "Exception"))]
+    return f"exit {code}: {' '.join(lines[named[-1] if named else -1 :])[:300]}"
