@@ -1,54 +1,50 @@
 """Activations by the names that config.json uses (transformers' ACT2FN)."""
 
-import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Activation = Callable[[Float[Array, "*dims"]], Float[Array, "*dims"]]
+from kernels_pallas.linear import ACTIVATIONS, Activation
 
-
-def _gelu_erf(x: Float[Array, "*dims"]) -> Float[Array, "*dims"]:
-    # jax.nn.gelu calls erfc, two polynomials and an exp for every element where erf is one polynomial.
-    return 0.5 * x * (1.0 + jax.lax.erf(x * math.sqrt(0.5)))
-
-
-def _gelu_tanh(x: Float[Array, "*dims"]) -> Float[Array, "*dims"]:
-    return jax.nn.gelu(x, approximate=True)
+ActivationFunction = Callable[[Float[Array, "*dims"]], Float[Array, "*dims"]]
 
 
 def _quick_gelu(x: Float[Array, "*dims"]) -> Float[Array, "*dims"]:
     return x * jax.nn.sigmoid(1.702 * x)
 
 
-# "gelu" is the erf form in transformers; JAX's own default is the tanh form.
-_ACTIVATIONS: dict[str, Activation] = {
-    "gelu": _gelu_erf,
-    "gelu_python": _gelu_erf,
-    "gelu_10": lambda x: jnp.clip(_gelu_erf(x), -10, 10),
-    "gelu_new": _gelu_tanh,
-    "gelu_fast": _gelu_tanh,
-    "gelu_accurate": _gelu_tanh,
-    "gelu_pytorch_tanh": _gelu_tanh,
-    "gelu_python_tanh": _gelu_tanh,
+# Those that a linear layer applies itself, by the op's names; "gelu" is the erf form in transformers.
+FUSED: dict[str, Activation] = {
+    "linear": "none",
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
+    "silu": "silu",
+    "swish": "silu",
+    "relu": "relu",
+}
+
+_ACTIVATIONS: dict[str, ActivationFunction] = {
+    **{name: ACTIVATIONS[fused] for name, fused in FUSED.items()},
+    "gelu_10": lambda x: jnp.clip(ACTIVATIONS["gelu"](x), -10, 10),
     "quick_gelu": _quick_gelu,
     "hardswish": jax.nn.hard_swish,
     "leaky_relu": lambda x: jax.nn.leaky_relu(x, 0.01),
-    "linear": lambda x: x,
     "mish": jax.nn.mish,
-    "relu": jax.nn.relu,
     "relu2": lambda x: jnp.square(jax.nn.relu(x)),
     "relu6": jax.nn.relu6,
     "sigmoid": jax.nn.sigmoid,
-    "silu": jax.nn.silu,
-    "swish": jax.nn.silu,
     "tanh": jnp.tanh,
 }
 
 
-def activation(name: str) -> Activation:
+def activation(name: str) -> ActivationFunction:
     """The activation that transformers calls `name`.
 
     Raises:

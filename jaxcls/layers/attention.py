@@ -2,6 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
+import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
@@ -62,14 +63,15 @@ class Attention(nnx.Module):
         window: int | Int[Array, ""] | None = None,
     ) -> Float[Array, "T D"]:
         """Attends; `rotation` are rope's (cos, sin), None for models with absolute positions."""
-        num_tokens = x.shape[0]
-        q = self.q(x).reshape(num_tokens, -1, self.head_dim)
-        k = self.k(x).reshape(num_tokens, -1, self.head_dim)
-        v = self.v(x).reshape(num_tokens, -1, self.head_dim)
+        num_tokens, dtype = x.shape[0], self.o.dtype
+        # What a norm or a rotation follows is rounded after it.
+        exact = jnp.float32 if rotation is not None or self.q_norm is not None else dtype
+        q = self.q(x, out_dtype=exact).reshape(num_tokens, -1, self.head_dim)
+        k = self.k(x, out_dtype=exact).reshape(num_tokens, -1, self.head_dim)
+        v = self.v(x, out_dtype=dtype).reshape(num_tokens, -1, self.head_dim)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         if rotation is not None:
             q, k = rotate(q, *rotation), rotate(k, *rotation)
-        dtype = self.q.weight.dtype
-        out = attend(q.astype(dtype), k.astype(dtype), v.astype(dtype), window=window)
+        out = attend(q.astype(dtype), k.astype(dtype), v, window=window)
         return self.o(out.reshape(num_tokens, -1))

@@ -1,40 +1,76 @@
 """Linear layers and embeddings, with the weights as checkpoints store them."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-
-def matmul_precision(dtype: DTypeLike) -> jax.lax.Precision:
-    """float32 means float32: TPUs and recent GPUs would otherwise multiply in fewer bits."""
-    return jax.lax.Precision.HIGHEST if dtype == jnp.float32 else jax.lax.Precision.DEFAULT
+from jaxcls.layers.activation import FUSED
+from jaxcls.layers.activation import activation as activation_function
+from kernels_pallas.linear import linear
 
 
 class Linear(nnx.Module):
-    """y = x W^T + b, with W [out, in]. x is rounded to W's dtype; y is float32.
+    """y = x W^T + b, with W [out, in]. x is rounded to `dtype`; y is float32.
 
-    Products accumulate in float32 whatever the dtype (without that, XLA on CPU converts both bfloat16 operands,
-    weights included, to float32 in every call), and what follows them until the next product stays float32: it is
-    more accurate and costs nothing, because only products are slow.
+    What follows a product until the next one stays float32: it is more accurate and costs nothing, because only
+    products are slow.
+
+    Attributes:
+        weight: W; or, in int8, W / scale, where W is quantised.
+        scale: None; or, in float32, what each row of a quantised weight is multiplied by.
+        bias: b, or None.
+        dtype: what x and W are multiplied in.
     """
 
     def __init__(self, in_dim: int, out_dim: int, *, bias: bool, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.dtype = jnp.dtype(dtype)
         self.weight = nnx.Param(0.02 * jax.random.normal(rngs.params(), (out_dim, in_dim), dtype))
+        self.scale: nnx.Param | None = nnx.data(None)
         self.bias = nnx.Param(jnp.zeros((out_dim,), dtype)) if bias else None
 
-    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
-        """Applies the layer to the last axis."""
-        weight = self.weight[...]
-        y = jax.lax.dot_general(
-            x.astype(weight.dtype),
-            weight,
-            (((x.ndim - 1,), (1,)), ((), ())),
-            precision=matmul_precision(weight.dtype),
-            preferred_element_type=jnp.float32,
-        )
-        return y if self.bias is None else y + self.bias[...].astype(jnp.float32)
+    def __call__(
+        self,
+        x: Float[Array, "*batch in"],
+        *,
+        activation: str | None = None,
+        factor: Float[Array, "*batch out"] | None = None,
+        out_dtype: DTypeLike = jnp.float32,
+    ) -> Float[Array, "*batch out"]:
+        """Applies the layer to the last axis.
+
+        Args:
+            x: inputs.
+            activation: by its name in config.json, applied to the result.
+            factor: multiplies the activated result.
+            out_dtype: `self.dtype` where the next product takes the result: it would be rounded there.
+        """
+        scale = None if self.scale is None else self.scale[...]
+        bias = None if self.bias is None else self.bias[...]
+        fused = FUSED.get(activation or "linear")
+        call = partial(linear, x, self.weight[...], scale, bias, dtype=self.dtype)
+        if fused is not None:
+            return call(factor, activation=fused, out_dtype=out_dtype)
+        assert activation is not None
+        y = activation_function(activation)(call())
+        return (y if factor is None else y * factor).astype(out_dtype)
+
+    def quantise(self) -> None:
+        """Makes room for an int8 weight and its scales in the weight's place; all are zero."""
+        shape = self.weight.shape  # of a stack: [L, out, in]
+        self.weight = nnx.Param(jnp.zeros(shape, jnp.int8))
+        self.scale = nnx.Param(jnp.zeros(shape[:-1], jnp.float32))
+
+
+def quantise_layers(model: nnx.Module) -> None:
+    """Quantises what int8 is for: every Linear of the layers. Embeddings, norms and head stay as they are."""
+    modules = [module for path, module in nnx.iter_modules(model) if path[:1] == ("layers",)]
+    for module in modules:
+        if isinstance(module, Linear):
+            module.quantise()
 
 
 class Embedding(nnx.Module):

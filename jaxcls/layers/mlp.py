@@ -4,7 +4,6 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxcls.layers.activation import activation
 from jaxcls.layers.linear import Linear
 
 
@@ -12,12 +11,14 @@ class MLP(nnx.Module):
     """down(act(up x)), or down(act(gate x) * up x) when gated."""
 
     def __init__(self, dim: int, mlp_dim: int, *, act: str, gated: bool, bias: bool, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.act = activation(act)
+        self.act = act
         self.gate = Linear(dim, mlp_dim, bias=bias, dtype=dtype, rngs=rngs) if gated else None
         self.up = Linear(dim, mlp_dim, bias=bias, dtype=dtype, rngs=rngs)
         self.down = Linear(mlp_dim, dim, bias=bias, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "T D"]) -> Float[Array, "T D"]:
         """Applies the block to every token."""
-        hidden = self.act(self.up(x)) if self.gate is None else self.act(self.gate(x)) * self.up(x)
-        return self.down(hidden)
+        dtype = self.down.dtype
+        if self.gate is None:
+            return self.down(self.up(x, activation=self.act, out_dtype=dtype))
+        return self.down(self.up(x, factor=self.gate(x, activation=self.act), out_dtype=dtype))

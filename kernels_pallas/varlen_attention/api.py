@@ -1,15 +1,17 @@
 """The op's typed front: validates shapes, then dispatches on `implementation`."""
 
+from functools import partial
 from typing import Literal
 
+import jax
 from jaxtyping import Array, Float, Int
 
-from kernels_pallas.varlen_attention import reference, xla
+from kernels_pallas.varlen_attention import cpu, reference, xla
 
 # (count, length): so many consecutive rows of so many tokens. No sequence crosses a row.
 RowGroup = tuple[int, int]
 
-Implementation = Literal["xla", "reference"]
+Implementation = Literal["xla", "cpu", "reference"]
 
 
 def varlen_attention(
@@ -22,7 +24,7 @@ def varlen_attention(
     scale: float,
     causal: bool,
     window: int | Int[Array, ""] | None = None,
-    implementation: Implementation = "xla",
+    implementation: Implementation | None = None,
 ) -> Float[Array, "T N H"]:
     """Softmax attention inside each segment of a packed stream.
 
@@ -36,14 +38,15 @@ def varlen_attention(
         causal: whether a token sees only itself and earlier tokens of its segment.
         window: a token sees those at distance < window (causal: backwards only). None: no limit.
             May be a traced int32 scalar, so that layers of one scan can differ.
-        implementation: "xla" runs everywhere; "reference" is the quadratic fp32 oracle for tests.
+        implementation: "cpu" is a compiled kernel for x86-64 with AVX-512, "xla" runs everywhere, "reference" is the
+            quadratic fp32 oracle for tests; None: the kernel on CPUs wherever it can, else "xla".
 
     Returns:
         Attention output in q's dtype; scores and softmax are float32.
 
     Raises:
         ValueError: N is not a multiple of K, the rows do not cover T, a window that is not traced is below 1, or the
-            implementation is unknown.
+            implementation is unknown or cannot do this; says why.
     """
     num_tokens, num_heads, _ = q.shape
     if num_heads % k.shape[1]:
@@ -53,11 +56,25 @@ def varlen_attention(
         raise ValueError(f"row groups {row_groups} cover {covered} tokens, but there are {num_tokens}")
     if isinstance(window, int) and window < 1:
         raise ValueError(f"window must be at least 1, got {window}: a token sees itself")
+    run_xla = partial(xla.varlen_attention, row_groups=row_groups, scale=scale, causal=causal, window=window)
+    reason = cpu.unsupported(q, window)
     match implementation:
         case "xla":
-            run = xla.varlen_attention
+            return run_xla(q, k, v, segment_ids)
         case "reference":
-            run = reference.varlen_attention
+            run = partial(reference.varlen_attention, row_groups=row_groups, scale=scale, causal=causal, window=window)
+            return run(q, k, v, segment_ids)
+        case "cpu":
+            if reason is not None:
+                raise ValueError(f"implementation='cpu': {reason}; use 'xla'")
+            return cpu.varlen_attention(q, k, v, segment_ids, row_groups, scale, causal, window)
+        case None:
+            if reason is not None:
+                return run_xla(q, k, v, segment_ids)
+
+            def run_cpu(q: jax.Array, k: jax.Array, v: jax.Array, segment_ids: jax.Array) -> jax.Array:
+                return cpu.varlen_attention(q, k, v, segment_ids, row_groups, scale, causal, window)
+
+            return jax.lax.platform_dependent(q, k, v, segment_ids, cpu=run_cpu, default=run_xla)
         case _:
-            raise ValueError(f"unknown implementation {implementation!r}; choose 'xla' or 'reference'")
-    return run(q, k, v, segment_ids, row_groups=row_groups, scale=scale, causal=causal, window=window)
+            raise ValueError(f"unknown implementation {implementation!r}; choose 'xla', 'cpu' or 'reference'")

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kernels_cpu import library
 from kernels_pallas.varlen_attention import RowGroup, varlen_attention
 
 
@@ -20,7 +21,7 @@ from kernels_pallas.varlen_attention import RowGroup, varlen_attention
 class Implementation:
     """What one implementation can do."""
 
-    name: Literal["xla"]
+    name: Literal["xla", "cpu"]
     traced_window: bool = True
     odd_head_dims: bool = True
     gradients: bool = True
@@ -30,6 +31,9 @@ class Implementation:
 
 
 IMPLEMENTATIONS = (Implementation("xla"),)
+if {"float32", "bfloat16"} <= library().dtypes:
+    # Elsewhere there are no kernels, and nothing to test: see tests/kernels/test_library.py.
+    IMPLEMENTATIONS += (Implementation("cpu", traced_window=False, odd_head_dims=False),)
 
 
 def able(flag: str) -> pytest.MarkDecorator:
@@ -70,7 +74,7 @@ def make(
     *,
     heads: int = 4,
     kv_heads: int = 2,
-    head_dim: int = 8,
+    head_dim: int = 32,
     dtype: Any = jnp.float32,
 ) -> Case:
     row_groups, rows = LAYOUTS[layout] if isinstance(layout, str) else layout
@@ -261,8 +265,8 @@ LONG = (((1, 2048),), [[1500, 400]])
 @causality
 def test_long_rows(implementation: Any, causal: bool) -> None:
     """8 heads x 2048 x 2048 scores: more than are made at once."""
-    case = make(LONG, heads=8, kv_heads=2, head_dim=4)
-    compare(case, implementation, causal=causal, window=jnp.asarray(700, jnp.int32))
+    case = make(LONG, heads=8, kv_heads=2, head_dim=32)
+    compare(case, implementation, causal=causal, window=700)
 
 
 # More scores than are made at once on a CPU; sequences that lie in one block of queries, in several, and across.
@@ -280,13 +284,13 @@ BLOCKS: list[list[list[int]]] = [
 @pytest.mark.parametrize("window", [None, 1, 40])
 @pytest.mark.parametrize("rows", BLOCKS, ids=str)
 def test_blocks_of_queries(implementation: Any, rows: list[list[int]], causal: bool, window: int | None) -> None:
-    case = make((((2, 512),), rows), heads=4, kv_heads=2, head_dim=4)
+    case = make((((2, 512),), rows), heads=4, kv_heads=2, head_dim=32)
     compare(case, implementation, causal=causal, window=window)
 
 
 @every
 def test_a_row_that_does_not_divide(implementation: Any) -> None:
-    case = make((((1, 702),), [[300, 401]]), heads=4, kv_heads=4, head_dim=4)
+    case = make((((1, 702),), [[300, 401]]), heads=4, kv_heads=4, head_dim=32)
     compare(case, implementation, causal=True)
 
 
@@ -309,7 +313,7 @@ def test_memory_grows_with_the_rows_and_not_with_the_stream(implementation: Any)
     short, double, long = (
         temporary_bytes(implementation, groups) for groups in (((8, 128),), ((16, 128),), ((1, 1024),))
     )
-    assert double < 2.5 * short
+    assert double <= 2.5 * short
     # 1,024 tokens either way, and less than the long row's scores alone.
     assert long < 4 * 4 * 1024 * 1024 / 2
 

@@ -1,0 +1,192 @@
+// Softmax attention inside each sequence of a packed stream: exactly the keys it has, no padding, no masked products.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "linear.h"
+
+namespace jaxcls {
+
+template <class Input>
+struct AttentionArgs {
+  int64_t num_heads, num_kv_heads, head_dim;
+  const Input *q, *k, *v;  // [tokens, heads, head_dim]
+  Input* out;              // as q
+  float scale;
+  bool causal;
+  int64_t window;  // a token sees those at a distance below it
+};
+
+template <class Input>
+struct UnitOf;
+template <>
+struct UnitOf<float> {
+  using Type = F32;
+};
+template <>
+struct UnitOf<uint16_t> {
+  using Type = Bf16;
+};
+
+// Scratch of one thread; grows to what the longest sequence needs.
+struct AttentionScratch {
+  std::vector<float> storage;
+  int32_t *query, *value, *weight;
+  float *score, *sum;
+
+  void Reserve(int64_t length, int64_t head_dim, int64_t panel) {
+    const int64_t keys = (length + 1) / 2 * 2;
+    const int64_t sizes[] = {head_dim * panel, keys * head_dim, keys * panel, keys * panel, head_dim * panel};
+    int64_t total = kLanes;
+    for (int64_t size : sizes) total += (size + kLanes - 1) / kLanes * kLanes;
+    if ((int64_t)storage.size() < total) storage.resize(total);
+    auto at = (reinterpret_cast<uintptr_t>(storage.data()) + 63) / 64 * 64;
+    float* next = reinterpret_cast<float*>(at);
+    auto take = [&](int64_t size) {
+      float* start = next;
+      next += (size + kLanes - 1) / kLanes * kLanes;
+      return start;
+    };
+    query = reinterpret_cast<int32_t*>(take(sizes[0]));
+    value = reinterpret_cast<int32_t*>(take(sizes[1]));
+    weight = reinterpret_cast<int32_t*>(take(sizes[2]));
+    score = take(sizes[3]);
+    sum = take(sizes[4]);
+  }
+};
+
+// Values as units of the key axis: [key units, head_dim]. Floats are that already.
+inline const int32_t* PackValues(const float* v, int64_t, int64_t, int64_t, int32_t*) {
+  return reinterpret_cast<const int32_t*>(v);
+}
+
+inline const int32_t* PackValues(const uint16_t* v, int64_t stride, int64_t length, int64_t head_dim, int32_t* out) {
+  for (int64_t key = 0; key < length; key += 2) {
+    for (int64_t h = 0; h < head_dim; h += kLanes) {
+      const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)(v + key * stride + h)));
+      __m512i high = _mm512_setzero_si512();
+      if (key + 1 < length) {
+        high = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)(v + (key + 1) * stride + h)));
+      }
+      _mm512_storeu_si512(out + key / 2 * head_dim + h, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+    }
+  }
+  return out;
+}
+
+inline void StoreWeights(__m512 first, __m512, int32_t* out, F32) {
+  _mm512_storeu_si512(out, _mm512_castps_si512(first));
+}
+
+inline void StoreWeights(__m512 first, __m512 second, int32_t* out, Bf16) {
+  const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(first));
+  const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(second));
+  _mm512_storeu_si512(out, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+}
+
+// Up to kVectors * 16 queries of one head, from `first` on, against keys [begin, end) of their sequence.
+template <class Input, int kVectors>
+void AttendPanel(const AttentionArgs<Input>& a, int64_t start, int64_t length, int64_t first, int64_t head,
+                 const int32_t* values, int64_t value_step, AttentionScratch& scratch) {
+  using Type = typename UnitOf<Input>::Type;
+  constexpr int kPer = Type::kPerUnit;
+  constexpr int64_t kPanel = kVectors * kLanes;
+  const int64_t kv_head = head / (a.num_heads / a.num_kv_heads);
+  const int64_t q_stride = a.num_heads * a.head_dim, k_stride = a.num_kv_heads * a.head_dim;
+  const int64_t queries = std::min<int64_t>(kPanel, length - first);
+  const int64_t begin = std::max<int64_t>(0, first - a.window + 1);
+  const int64_t end = a.causal ? first + queries : std::min<int64_t>(length, first + queries - 1 + a.window);
+  // Keys are taken in whole units; the value of one beyond the end is multiplied by a weight of zero.
+  const int64_t low = begin / kPer * kPer, keys = end - low, units = (keys + kPer - 1) / kPer;
+
+  Pack<Type>(a.q + (start + first) * q_stride + head * a.head_dim, q_stride, queries, a.head_dim / kPer, kVectors,
+             scratch.query);
+  Product<Type, kVectors>(
+      reinterpret_cast<const int32_t*>(a.k + (start + low) * k_stride + kv_head * a.head_dim), k_stride / kPer, 1, keys,
+      scratch.query, a.head_dim / kPer, scratch.score, kPanel);
+
+  const bool masked = a.causal || begin > 0 || a.window < length;
+  const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const __m512 hidden = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+  const __m512 scale = _mm512_set1_ps(a.scale);
+  for (int v = 0; v < kVectors; ++v) {
+    float* column = scratch.score + v * kLanes;
+    const __m512i query = _mm512_add_epi32(lanes, _mm512_set1_epi32((int)(first + v * kLanes)));
+    const __m512i furthest = _mm512_set1_epi32((int)std::min<int64_t>(a.window - 1, 1 << 30));
+    __m512 top = hidden;
+    for (int64_t j = 0; j < keys; ++j) {
+      __m512 s = _mm512_loadu_ps(column + j * kPanel);
+      if (masked) {
+        const __m512i distance = _mm512_sub_epi32(query, _mm512_set1_epi32((int)(low + j)));
+        __mmask16 seen = _mm512_cmple_epi32_mask(_mm512_abs_epi32(distance), furthest);
+        if (a.causal) seen &= _mm512_cmpge_epi32_mask(distance, _mm512_setzero_si512());
+        s = _mm512_mask_blend_ps(seen, hidden, s);
+        _mm512_storeu_ps(column + j * kPanel, s);
+      }
+      top = _mm512_max_ps(top, s);
+    }
+    // A lane beyond the sequence may see no key at all: any finite maximum will do.
+    top = _mm512_max_ps(top, _mm512_set1_ps(-3e38f));
+    const __m512 offset = _mm512_mul_ps(top, scale);
+    __m512 total = _mm512_setzero_ps();
+    auto weight = [&](int64_t j) {
+      const __m512 w = Exp(_mm512_fmsub_ps(_mm512_loadu_ps(column + j * kPanel), scale, offset));
+      total = _mm512_add_ps(total, w);
+      return w;
+    };
+    for (int64_t u = 0; u < units; ++u) {
+      const __m512 one = weight(u * kPer);
+      const __m512 two = kPer == 2 && u * kPer + 1 < keys ? weight(u * kPer + 1) : _mm512_setzero_ps();
+      StoreWeights(one, two, scratch.weight + u * kPanel + v * kLanes, Type());
+    }
+    _mm512_storeu_ps(column, _mm512_div_ps(_mm512_set1_ps(1.0f), total));
+  }
+  Product<Type, kVectors>(values + low / kPer * value_step, 1, value_step, a.head_dim, scratch.weight, units,
+                          scratch.sum, kPanel);
+  for (int64_t h = 0; h < a.head_dim; h += kLanes) {
+    for (int v = 0; v < kVectors; ++v) {
+      __m512i block[kLanes];
+      const __m512 inverse = _mm512_loadu_ps(scratch.score + v * kLanes);
+      for (int i = 0; i < kLanes; ++i) {
+        block[i] = _mm512_castps_si512(
+            _mm512_mul_ps(_mm512_loadu_ps(scratch.sum + (h + i) * kPanel + v * kLanes), inverse));
+      }
+      Transpose(block);
+      const int64_t count = std::min<int64_t>(kLanes, queries - v * kLanes);
+      for (int64_t t = 0; t < count; ++t) {
+        const int64_t token = start + first + v * kLanes + t;
+        Store(a.out + token * q_stride + head * a.head_dim + h, 0xffff, _mm512_castsi512_ps(block[t]));
+      }
+    }
+  }
+}
+
+// All queries of the heads that share one key head, in one sequence.
+template <class Input>
+void AttendSequence(const AttentionArgs<Input>& a, int64_t start, int64_t length, int64_t kv_head,
+                    AttentionScratch& scratch) {
+  using Type = typename UnitOf<Input>::Type;
+  scratch.Reserve(length, a.head_dim, 4 * kLanes);
+  const int64_t stride = a.num_kv_heads * a.head_dim, group = a.num_heads / a.num_kv_heads;
+  const int32_t* values = PackValues(a.v + start * stride + kv_head * a.head_dim, stride, length, a.head_dim, scratch.value);
+  const int64_t step = Type::kPerUnit == 1 ? stride : a.head_dim;
+  for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+    for (int64_t first = 0; first < length;) {
+      const int64_t left = length - first;
+      if (left > 2 * kLanes) {
+        AttendPanel<Input, 4>(a, start, length, first, head, values, step, scratch);
+        first += 4 * kLanes;
+      } else if (left > kLanes) {
+        AttendPanel<Input, 2>(a, start, length, first, head, values, step, scratch);
+        first += 2 * kLanes;
+      } else {
+        AttendPanel<Input, 1>(a, start, length, first, head, values, step, scratch);
+        first += kLanes;
+      }
+    }
+  }
+}
+
+}  // namespace jaxcls

@@ -1,0 +1,203 @@
+// XLA FFI handlers: buffers in, loops over independent pieces, one thread or XLA's pool.
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+
+#include "attention.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace jaxcls {
+namespace {
+
+namespace ffi = xla::ffi;
+
+// Operations that compute now. One alone shares its work with XLA's threads; several have a thread each.
+std::atomic<int> computing{0};
+
+// Calls piece(i) for every i in [0, count), in any order. A result never depends on who computes what.
+template <class Piece>
+void ForEach(ffi::ThreadPool& pool, int64_t count, Piece piece) {
+  const bool alone = computing.fetch_add(1) == 0;
+  const int64_t helpers = alone ? std::min(pool.num_threads(), count) - 1 : 0;
+  if (helpers <= 0) {
+    for (int64_t i = 0; i < count; ++i) piece(i);
+    computing.fetch_sub(1);
+    return;
+  }
+  // A helper may start after the work is done, so what it touches first outlives this call.
+  struct Shared {
+    std::atomic<int64_t> next{0}, done{0};
+    std::mutex mutex;
+    std::condition_variable finished;
+  };
+  auto shared = std::make_shared<Shared>();
+  auto work = [shared, count, &piece] {
+    for (int64_t i; (i = shared->next.fetch_add(1)) < count;) {
+      piece(i);
+      if (shared->done.fetch_add(1) + 1 == count) {
+        std::lock_guard<std::mutex> lock(shared->mutex);
+        shared->finished.notify_all();
+      }
+    }
+  };
+  for (int64_t i = 0; i < helpers; ++i) pool.Schedule([work] { work(); });
+  work();
+  std::unique_lock<std::mutex> lock(shared->mutex);
+  shared->finished.wait(lock, [&] { return shared->done.load() == count; });
+  computing.fetch_sub(1);
+}
+
+// Bytes of W that are multiplied with one panel after another while they stay in the L2 cache.
+constexpr int64_t kWeightBlock = 256 << 10;
+constexpr int64_t kPanelBytes = 512 << 10;
+
+template <class Type, int kVectors, class Input, class Output>
+void RunLinear(ffi::ThreadPool& pool, const Input* x, const LinearArgs<Output>& args) {
+  constexpr int64_t kPanel = kVectors * kLanes;
+  const int64_t panels = (args.tokens + kPanel - 1) / kPanel, panel_units = args.in_units * kPanel;
+  thread_local std::vector<int32_t> storage;
+  if ((int64_t)storage.size() < panels * panel_units) storage.resize(panels * panel_units);
+  int32_t* packed = storage.data();
+  const int64_t in_dim = args.in_units * Type::kPerUnit;
+  ForEach(pool, panels, [=](int64_t p) {
+    Pack<Type>(x + p * kPanel * in_dim, in_dim, std::min(kPanel, args.tokens - p * kPanel), args.in_units, kVectors,
+               packed + p * panel_units);
+  });
+  const int64_t fit = std::max<int64_t>(1, kWeightBlock / (args.in_units * 4) / kChunk);
+  const int64_t block = fit * kChunk, blocks = (args.out_dim + block - 1) / block;
+  ForEach(pool, blocks, [=](int64_t b) {
+    const int64_t begin = b * block, end = std::min(args.out_dim, begin + block);
+    for (int64_t p = 0; p < panels; ++p) {
+      LinearPanel<Type, kVectors>(args, packed + p * panel_units, p * kPanel, begin, end);
+    }
+  });
+}
+
+template <class Type, class Input, class Output>
+void ChoosePanel(ffi::ThreadPool& pool, const Input* x, const LinearArgs<Output>& args) {
+  if (args.tokens <= kLanes) {
+    RunLinear<Type, 1>(pool, x, args);
+  } else if (args.tokens <= 2 * kLanes || args.in_units * 4 * kLanes * 4 > kPanelBytes) {
+    RunLinear<Type, 2>(pool, x, args);
+  } else {
+    RunLinear<Type, 4>(pool, x, args);
+  }
+}
+
+template <class Type, class Input>
+ffi::Error LinearFrom(ffi::ThreadPool& pool, ffi::AnyBuffer x, ffi::AnyBuffer w, ffi::AnyBuffer bias,
+                      ffi::AnyBuffer factor, ffi::Result<ffi::AnyBuffer> y, int64_t activation) {
+  const auto shape = w.dimensions();
+  auto fill = [&](auto* out) {
+    LinearArgs<std::remove_pointer_t<decltype(out)>> args;
+    args.tokens = x.dimensions()[0];
+    args.in_units = shape[1] / Type::kPerUnit;
+    args.out_dim = shape[0];
+    args.w = reinterpret_cast<const int32_t*>(w.untyped_data());
+    args.bias = bias.element_count() ? reinterpret_cast<const float*>(bias.untyped_data()) : nullptr;
+    args.factor = factor.element_count() ? reinterpret_cast<const float*>(factor.untyped_data()) : nullptr;
+    args.y = out;
+    args.activation = static_cast<Activation>(activation);
+    ChoosePanel<Type>(pool, reinterpret_cast<const Input*>(x.untyped_data()), args);
+  };
+  if (y->element_type() == ffi::DataType::F32) {
+    fill(reinterpret_cast<float*>(y->untyped_data()));
+  } else {
+    fill(reinterpret_cast<uint16_t*>(y->untyped_data()));
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error Linear(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer w, ffi::AnyBuffer bias, ffi::AnyBuffer factor,
+                  ffi::Result<ffi::AnyBuffer> y, int64_t activation) {
+  const auto from = x.element_type(), weights = w.element_type();
+  if (weights == ffi::DataType::F32 && from == ffi::DataType::F32) {
+    return LinearFrom<F32, float>(pool, x, w, bias, factor, y, activation);
+  }
+  if (weights == ffi::DataType::BF16 && from == ffi::DataType::F32) {
+    return LinearFrom<Bf16, float>(pool, x, w, bias, factor, y, activation);
+  }
+  if (weights == ffi::DataType::BF16 && from == ffi::DataType::BF16) {
+    return LinearFrom<Bf16, uint16_t>(pool, x, w, bias, factor, y, activation);
+  }
+  return ffi::Error::InvalidArgument("jaxcls_linear: unsupported dtypes");
+}
+
+template <class Input>
+ffi::Error AttentionOf(ffi::ThreadPool& pool, ffi::AnyBuffer q, ffi::AnyBuffer k, ffi::AnyBuffer v,
+                       ffi::Buffer<ffi::DataType::S32> segment_ids, ffi::Result<ffi::AnyBuffer> out, float scale,
+                       bool causal, int64_t window) {
+  AttentionArgs<Input> args;
+  args.num_heads = q.dimensions()[1];
+  args.num_kv_heads = k.dimensions()[1];
+  args.head_dim = q.dimensions()[2];
+  args.q = reinterpret_cast<const Input*>(q.untyped_data());
+  args.k = reinterpret_cast<const Input*>(k.untyped_data());
+  args.v = reinterpret_cast<const Input*>(v.untyped_data());
+  args.out = reinterpret_cast<Input*>(out->untyped_data());
+  args.scale = scale;
+  args.causal = causal;
+  args.window = window;
+  const int32_t* segments = segment_ids.typed_data();
+  const int64_t tokens = q.dimensions()[0], row = args.num_heads * args.head_dim;
+  struct Run {
+    int64_t start, length;
+  };
+  std::vector<Run> runs;
+  for (int64_t t = 0; t < tokens;) {
+    int64_t end = t + 1;
+    while (end < tokens && segments[end] == segments[t]) ++end;
+    if (segments[t] >= 0) {
+      runs.push_back({t, end - t});
+    } else {
+      std::memset(args.out + t * row, 0, (end - t) * row * sizeof(Input));  // padding
+    }
+    t = end;
+  }
+  ForEach(pool, runs.size() * args.num_kv_heads, [&args, &runs](int64_t piece) {
+    thread_local AttentionScratch scratch;
+    const Run& run = runs[piece / args.num_kv_heads];
+    AttendSequence(args, run.start, run.length, piece % args.num_kv_heads, scratch);
+  });
+  return ffi::Error::Success();
+}
+
+ffi::Error Attention(ffi::ThreadPool pool, ffi::AnyBuffer q, ffi::AnyBuffer k, ffi::AnyBuffer v,
+                     ffi::Buffer<ffi::DataType::S32> segment_ids, ffi::Result<ffi::AnyBuffer> out, float scale,
+                     bool causal, int64_t window) {
+  switch (q.element_type()) {
+    case ffi::DataType::F32:
+      return AttentionOf<float>(pool, q, k, v, segment_ids, out, scale, causal, window);
+    case ffi::DataType::BF16:
+      return AttentionOf<uint16_t>(pool, q, k, v, segment_ids, out, scale, causal, window);
+    default:
+      return ffi::Error::InvalidArgument("jaxcls_attention: unsupported dtype");
+  }
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxcls_linear, Linear,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Attr<int64_t>("activation"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxcls_attention, Attention,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::Buffer<ffi::DataType::S32>>()
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Attr<float>("scale")
+                                  .Attr<bool>("causal")
+                                  .Attr<int64_t>("window"));
+
+}  // namespace jaxcls

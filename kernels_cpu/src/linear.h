@@ -1,0 +1,85 @@
+// y = activation(x W^T + b) [* factor], fused.
+#pragma once
+
+#include <vector>
+
+#include "matmul.h"
+
+namespace jaxcls {
+
+enum class Activation : int64_t { kNone = 0, kGelu = 1, kGeluTanh = 2, kSilu = 3, kRelu = 4 };
+
+inline __m512 Sigmoid(__m512 x) {
+  const __m512 one = _mm512_set1_ps(1.0f);
+  return _mm512_div_ps(one, _mm512_add_ps(one, Exp(_mm512_sub_ps(_mm512_setzero_ps(), x))));
+}
+
+inline __m512 Activate(__m512 x, Activation activation) {
+  switch (activation) {
+    case Activation::kNone:
+      return x;
+    case Activation::kGelu: {
+      const __m512 half = _mm512_mul_ps(_mm512_set1_ps(0.5f), x);
+      return _mm512_fmadd_ps(half, Erf(_mm512_mul_ps(x, _mm512_set1_ps(0.70710678f))), half);
+    }
+    case Activation::kGeluTanh: {
+      // 0.5 (1 + tanh u) is sigmoid(2 u).
+      const __m512 cubic = _mm512_fmadd_ps(_mm512_mul_ps(x, x), _mm512_set1_ps(0.0713548163f), _mm512_set1_ps(1.5957691216f));
+      return _mm512_mul_ps(x, Sigmoid(_mm512_mul_ps(x, cubic)));
+    }
+    case Activation::kSilu:
+      return _mm512_mul_ps(x, Sigmoid(x));
+    case Activation::kRelu:
+      return _mm512_max_ps(_mm512_setzero_ps(), x);  // NaN stays NaN
+  }
+  return x;
+}
+
+inline void Store(float* y, __mmask16 mask, __m512 v) { _mm512_mask_storeu_ps(y, mask, v); }
+inline void Store(uint16_t* y, __mmask16 mask, __m512 v) {
+  _mm256_mask_storeu_epi16(y, mask, (__m256i)_mm512_cvtneps_pbh(v));
+}
+
+template <class Output>
+struct LinearArgs {
+  int64_t tokens, in_units, out_dim;
+  const int32_t* w;      // [out_dim, in_units]
+  const float* bias;     // [out_dim] or null
+  const float* factor;   // [tokens, out_dim] or null: multiplies the activated result
+  Output* y;             // [tokens, out_dim]
+  Activation activation;
+};
+
+// Rows of W that are multiplied before their results are transposed: a multiple of every kTileRows and of 16.
+constexpr int64_t kChunk = 48;
+
+// One panel of tokens times rows [begin, end) of W.
+template <class Type, int kVectors, class Output>
+void LinearPanel(const LinearArgs<Output>& a, const int32_t* panel, int64_t first_token, int64_t begin, int64_t end) {
+  alignas(64) float sums[kChunk * kVectors * kLanes];
+  const int64_t tokens = std::min<int64_t>(kVectors * kLanes, a.tokens - first_token);
+  for (int64_t n = begin; n < end; n += kChunk) {
+    const int64_t rows = std::min(kChunk, end - n);
+    Product<Type, kVectors>(a.w + n * a.in_units, a.in_units, 1, rows, panel, a.in_units, sums, kVectors * kLanes);
+    for (int64_t r = 0; r < rows; r += kLanes) {
+      const __mmask16 mask = rows - r >= kLanes ? 0xffff : (__mmask16)((1u << (rows - r)) - 1);
+      const __m512 bias = a.bias ? _mm512_maskz_loadu_ps(mask, a.bias + n + r) : _mm512_setzero_ps();
+      for (int64_t t = 0; t < tokens; t += kLanes) {
+        __m512i block[kLanes];
+        for (int i = 0; i < kLanes; ++i) {
+          block[i] = r + i < rows ? _mm512_load_si512(sums + (r + i) * kVectors * kLanes + t) : _mm512_setzero_si512();
+        }
+        Transpose(block);
+        const int64_t count = std::min<int64_t>(kLanes, tokens - t);
+        for (int64_t i = 0; i < count; ++i) {
+          const int64_t at = (first_token + t + i) * a.out_dim + n + r;
+          __m512 v = Activate(_mm512_add_ps(_mm512_castsi512_ps(block[i]), bias), a.activation);
+          if (a.factor) v = _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, a.factor + at));
+          Store(a.y + at, mask, v);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace jaxcls

@@ -1,0 +1,6 @@
+"""A linear layer with what follows it: bias, activation, a factor."""
+
+from kernels_pallas.linear.activations import ACTIVATIONS, Activation
+from kernels_pallas.linear.api import linear
+
+__all__ = ["ACTIVATIONS", "Activation", "linear"]

@@ -1,0 +1,61 @@
+"""The op's typed front: validates, then dispatches on `implementation`."""
+
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Num
+
+from kernels_pallas.linear import cpu, xla
+from kernels_pallas.linear.activations import Activation
+
+Implementation = Literal["xla", "cpu"]
+
+
+# jit: traced once for all layers of a model.
+@partial(jax.jit, static_argnames=("activation", "dtype", "out_dtype", "implementation"))
+def linear(
+    x: Float[Array, "*batch in"],
+    weight: Num[Array, "out in"],
+    scale: Float[Array, " out"] | None = None,
+    bias: Float[Array, " out"] | None = None,
+    factor: Float[Array, "*batch out"] | None = None,
+    *,
+    activation: Activation = "none",
+    dtype: DTypeLike,
+    out_dtype: DTypeLike = jnp.float32,
+    implementation: Implementation | None = None,
+) -> Float[Array, "*batch out"]:
+    """activation(x W^T + b) * factor.
+
+    Args:
+        x: inputs, rounded to `dtype` for the product.
+        weight: W in `dtype`; or int8, and then W = weight * scale of each row.
+        scale: of each row of an int8 weight, float32.
+        bias: b.
+        factor: multiplies the activated result; a gated MLP's gate.
+        activation: what is applied to x W^T + b, in float32.
+        dtype: what x and W are multiplied in; sums are float32.
+        out_dtype: of the result, which is rounded once.
+        implementation: "cpu" is a compiled kernel for x86-64 with AVX-512, "xla" runs everywhere; None: the kernel on
+            CPUs wherever it can.
+
+    Raises:
+        ValueError: `implementation` cannot do this; says why.
+    """
+    options = {"activation": activation, "dtype": dtype, "out_dtype": out_dtype}
+    operands = (x, weight, scale, bias, factor)
+    if implementation == "xla":
+        return xla.linear(*operands, **options)
+    reason = "int8 weights run as XLA programs" if scale is not None else cpu.unsupported(x, weight, dtype)
+    if implementation == "cpu":
+        if reason is not None:
+            raise ValueError(f"implementation='cpu': {reason}; use 'xla'")
+        return cpu.linear(*operands, **options)
+    if reason is not None:
+        return xla.linear(*operands, **options)
+    return jax.lax.platform_dependent(
+        *operands, cpu=partial(cpu.linear, **options), default=partial(xla.linear, **options)
+    )

@@ -1,0 +1,44 @@
+"""The op in plain XLA, for every backend."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Num
+
+from kernels_pallas.linear.activations import ACTIVATIONS, Activation
+
+
+def linear(
+    x: Float[Array, "*batch in"],
+    weight: Num[Array, "out in"],
+    scale: Float[Array, " out"] | None,
+    bias: Float[Array, " out"] | None,
+    factor: Float[Array, "*batch out"] | None,
+    *,
+    activation: Activation,
+    dtype: DTypeLike,
+    out_dtype: DTypeLike,
+) -> Float[Array, "*batch out"]:
+    """See `kernels_pallas.linear.api.linear`.
+
+    The product accumulates in float32 whatever the dtype: without that, XLA on CPU converts both bfloat16 operands,
+    weights included, to float32 in every call. Whole numbers up to 127 are exact in every dtype, so a scale need only
+    multiply what the product gives.
+    """
+    # float32 means float32: TPUs and recent GPUs would otherwise multiply in fewer bits.
+    precision = jax.lax.Precision.HIGHEST if dtype == jnp.float32 else jax.lax.Precision.DEFAULT
+    y = jax.lax.dot_general(
+        x.astype(dtype),
+        weight.astype(dtype),
+        (((x.ndim - 1,), (1,)), ((), ())),
+        precision=precision,
+        preferred_element_type=jnp.float32,
+    )
+    if scale is not None:
+        y = y * scale
+    if bias is not None:
+        y = y + bias.astype(jnp.float32)
+    y = ACTIVATIONS[activation](y)
+    if factor is not None:
+        y = y * factor
+    return y.astype(out_dtype)
