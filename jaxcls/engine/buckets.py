@@ -52,13 +52,13 @@ class Ladder:
 
 
 SHORT_ROW = 128
-# Single rows below SHORT_ROW, for one short prompt at a time.
-SINGLE_ROWS = (32, 64)
+# Single rows below the shortest of full steps, for few prompts at a time.
+SINGLE_ROWS = (32, 64, 128, 256)
 # Row length at which attention costs as much as everything else.
 ROW_COST = 2048
 
 
-def make_ladder(*, max_len: int, max_tokens: int, max_seqs: int) -> Ladder:
+def make_ladder(*, max_len: int, max_tokens: int, max_seqs: int, short_row: int | None = None) -> Ladder:
     """A short ladder: rows of 128, 256, 512 ... up to max_len; full steps, and single rows for few prompts.
 
     Rows of 128 hold short texts at a fill of 0.97; longer rows fill better where texts are longer.
@@ -67,8 +67,9 @@ def make_ladder(*, max_len: int, max_tokens: int, max_seqs: int) -> Ladder:
         max_len: longest prompt in tokens.
         max_tokens: tokens of a full step; on CPU about 512, so that activations stay in the L2 cache.
         max_seqs: most sequences in a step.
+        short_row: the shortest row of full steps; None: 128, or what max_len needs.
     """
-    row_lens = [min(SHORT_ROW, _round_up(max_len, 16))]
+    row_lens = [short_row or min(SHORT_ROW, _round_up(max_len, 16))]
     while row_lens[-1] < max_len:
         row_lens.append(min(row_lens[-1] * 2, _round_up(max_len, SHORT_ROW)))
     shapes = {(1, length) for length in SINGLE_ROWS if length < row_lens[0]}

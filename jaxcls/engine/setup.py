@@ -67,7 +67,7 @@ def load_model(options: EngineConfig) -> Model:
     checkpoint = open_checkpoint(options)
     set_compilation_cache(options.compilation_cache_dir)
     abstract = abstract_model(checkpoint, options)
-    shapes, stats = ladder(checkpoint, options), Stats()
+    shapes, stats = ladder(checkpoint, options, abstract.dtype), Stats()
     runner = ModelRunner(abstract, {task: checkpoint.pooler(task) for task in TASKS}, stats)
     runner.prepare(empty_batch(shapes.buckets[0]), "classify")
     tokenizer = open_tokenizer(checkpoint, options)

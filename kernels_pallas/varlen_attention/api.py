@@ -4,6 +4,7 @@ from functools import partial
 from typing import Literal
 
 import jax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from kernels_pallas.varlen_attention import cpu, reference, xla
@@ -57,7 +58,7 @@ def varlen_attention(
     if isinstance(window, int) and window < 1:
         raise ValueError(f"window must be at least 1, got {window}: a token sees itself")
     run_xla = partial(xla.varlen_attention, row_groups=row_groups, scale=scale, causal=causal, window=window)
-    reason = cpu.unsupported(q, window)
+    reason = cpu.unsupported(q.shape[2], q.dtype, window)
     match implementation:
         case "xla":
             return run_xla(q, k, v, segment_ids)
@@ -78,3 +79,8 @@ def varlen_attention(
             return jax.lax.platform_dependent(q, k, v, segment_ids, cpu=run_cpu, default=run_xla)
         case _:
             raise ValueError(f"unknown implementation {implementation!r}; choose 'xla', 'cpu' or 'reference'")
+
+
+def exact_on_cpu(head_dim: int, dtype: DTypeLike) -> bool:
+    """Whether this process runs on a CPU where the kernel computes attention: nothing masked, rows are irrelevant."""
+    return jax.default_backend() == "cpu" and cpu.unsupported(head_dim, dtype, None) is None

@@ -3,7 +3,9 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from kernels_cpu import library
@@ -14,14 +16,15 @@ RowGroups = tuple[tuple[int, int], ...]
 _NO_WINDOW = 2**40
 
 
-def unsupported(q: jax.Array, window: int | jax.Array | None) -> str | None:
+def unsupported(head_dim: int, dtype: DTypeLike, window: int | jax.Array | None) -> str | None:
     """Why the kernel cannot compute this attention; None if it can."""
-    if q.dtype.name not in library().dtypes:
-        return library().reason or f"there is no kernel for {q.dtype.name}"
+    dtype = jnp.dtype(dtype)
+    if dtype.name not in library().dtypes:
+        return library().reason or f"there is no kernel for {dtype.name}"
     # 16 units of 32 bits: what is transposed at once.
-    step = 64 // q.dtype.itemsize
-    if q.shape[2] % step:
-        return f"the head dimension, {q.shape[2]}, is not a multiple of {step}"
+    step = 64 // dtype.itemsize
+    if head_dim % step:
+        return f"the head dimension, {head_dim}, is not a multiple of {step}"
     if not (window is None or isinstance(window, int)):
         return "the window is traced"
     return None

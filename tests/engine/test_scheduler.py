@@ -1,10 +1,11 @@
 """Properties of planning: nothing lost, nothing over budget, nobody starves."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxcls.engine.buckets import Ladder, make_ladder
+from jaxcls.engine.buckets import Bucket, Ladder, make_ladder
 from jaxcls.engine.request import Request, Task
 from jaxcls.engine.scheduler import Scheduler, StepPlan
 from jaxcls.inputs.prompt import TokensPrompt
@@ -96,5 +97,15 @@ def test_the_ladder_is_short_and_holds_the_longest_prompt(max_len: int) -> None:
     ladder = make_ladder(max_len=max_len, max_tokens=512, max_seqs=256)
     assert ladder.row_lens[-1] >= max_len
     assert ladder.row_lens[-1] < max_len + 128
-    assert len(ladder.buckets) <= 2 * len(ladder.row_lens) + 2
+    assert len(ladder.buckets) <= 2 * len(ladder.row_lens) + 4
     assert all(b.num_seqs <= 256 for b in ladder.buckets)
+
+
+def test_where_rows_do_not_matter_full_steps_have_one_shape() -> None:
+    lengths = np.random.default_rng(0).integers(3, 512, 400).tolist()
+    scheduler = Scheduler(make_ladder(max_len=512, max_tokens=512, max_seqs=256, short_row=512))
+    for index, length in enumerate(lengths):
+        scheduler.add(request(index, length))
+    plans = plan_all(scheduler)
+    assert {plan.bucket for plan in plans[:-1]} == {Bucket(1, 512, 64)}
+    assert sum(lengths) / sum(plan.bucket.num_tokens for plan in plans) > 0.98
