@@ -16,7 +16,7 @@ class Library:
     """What the kernels can do in this process.
 
     Attributes:
-        dtypes: of the weights and of q, k, v that the kernels take; empty: there are no kernels.
+        dtypes: of products that the kernels compute; empty: there are no kernels. int8 weights come with bfloat16.
         reason: why a dtype is missing; empty if none is.
     """
 
@@ -39,5 +39,7 @@ def library() -> Library:
     for target in _TARGETS:
         jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(kernels, target)), platform="cpu")
     if level == 1:
-        return Library(frozenset({"float32"}), "this CPU has no AVX512_BF16: bfloat16 runs as XLA programs")
+        return Library(
+            frozenset({"float32"}), "this CPU has no AVX512_BF16 and AVX512_VNNI: bfloat16 and int8 run as XLA programs"
+        )
     return Library(frozenset({"float32", "bfloat16"}))

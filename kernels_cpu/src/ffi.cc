@@ -52,54 +52,103 @@ void ForEach(ffi::ThreadPool& pool, int64_t count, Piece piece) {
 constexpr int64_t kWeightBlock = 256 << 10;
 constexpr int64_t kPanelBytes = 512 << 10;
 
+// Rows of int8 weights as what they are multiplied as.
+struct Rows {
+  std::vector<int32_t> converted, offsets;
+
+  // bfloat16: whole numbers up to 127 are exact.
+  void Widen(const int8_t* w, int64_t count) {
+    if ((int64_t)converted.size() < count / 2) converted.resize(count / 2);
+    for (int64_t i = 0; i < count; i += 2 * kLanes) {
+      const __m512i low = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)(w + i)));
+      const __m512i high = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)(w + i + kLanes)));
+      _mm512_storeu_si512(converted.data() + i / 2, ToBf16(_mm512_cvtepi32_ps(low), _mm512_cvtepi32_ps(high)));
+    }
+  }
+
+  // -128 times the sum of each row.
+  void Offsets(const int8_t* w, int64_t rows, int64_t in_dim) {
+    if ((int64_t)offsets.size() < rows) offsets.resize(rows);
+    const __m512i ones = _mm512_set1_epi8(1);
+    for (int64_t r = 0; r < rows; ++r) {
+      __m512i sum = _mm512_setzero_si512();
+      for (int64_t i = 0; i < in_dim; i += 64) sum = _mm512_dpbusd_epi32(sum, ones, _mm512_loadu_si512(w + r * in_dim + i));
+      offsets[r] = -128 * _mm512_reduce_add_epi32(sum);
+    }
+  }
+};
+
+// `quantised`: W is int8; Bf16 converts it block by block, Int8 multiplies it as it is.
 template <class Type, int kVectors, class Input, class Output>
-void RunLinear(ffi::ThreadPool& pool, const Input* x, const LinearArgs<Output>& args) {
+void RunLinear(ffi::ThreadPool& pool, const Input* x, LinearArgs<Output> args, const int8_t* quantised) {
   constexpr int64_t kPanel = kVectors * kLanes;
   const int64_t panels = (args.tokens + kPanel - 1) / kPanel, panel_units = args.in_units * kPanel;
   thread_local std::vector<int32_t> storage;
   if ((int64_t)storage.size() < panels * panel_units) storage.resize(panels * panel_units);
   int32_t* packed = storage.data();
+  thread_local std::vector<float> token_scales;
+  float* token_scale = nullptr;
+  if constexpr (Type::kPerUnit == 4) {
+    if ((int64_t)token_scales.size() < args.tokens) token_scales.resize(args.tokens);
+    args.token_scale = token_scale = token_scales.data();
+  }
   const int64_t in_dim = args.in_units * Type::kPerUnit;
   ForEach(pool, panels, [=](int64_t p) {
     Pack<Type>(x + p * kPanel * in_dim, in_dim, std::min(kPanel, args.tokens - p * kPanel), args.in_units, kVectors,
-               packed + p * panel_units);
+               packed + p * panel_units, token_scale ? token_scale + p * kPanel : nullptr);
   });
   const int64_t fit = std::max<int64_t>(1, kWeightBlock / (args.in_units * 4) / kChunk);
   const int64_t block = fit * kChunk, blocks = (args.out_dim + block - 1) / block;
   ForEach(pool, blocks, [=](int64_t b) {
     const int64_t begin = b * block, end = std::min(args.out_dim, begin + block);
+    thread_local Rows rows;
+    LinearArgs<Output> part = args;
+    part.first_row = begin;
+    if (quantised && Type::kPerUnit == 2) {
+      rows.Widen(quantised + begin * in_dim, (end - begin) * in_dim);
+      part.w = rows.converted.data();
+    } else if (quantised) {
+      rows.Offsets(quantised + begin * in_dim, end - begin, in_dim);
+      part.w = reinterpret_cast<const int32_t*>(quantised + begin * in_dim);
+      part.offsets = rows.offsets.data();
+    } else {
+      part.w = args.w + begin * args.in_units;
+    }
     for (int64_t p = 0; p < panels; ++p) {
-      LinearPanel<Type, kVectors>(args, packed + p * panel_units, p * kPanel, begin, end);
+      LinearPanel<Type, kVectors>(part, packed + p * panel_units, p * kPanel, begin, end);
     }
   });
 }
 
 template <class Type, class Input, class Output>
-void ChoosePanel(ffi::ThreadPool& pool, const Input* x, const LinearArgs<Output>& args) {
+void ChoosePanel(ffi::ThreadPool& pool, const Input* x, const LinearArgs<Output>& args, const int8_t* quantised) {
   if (args.tokens <= kLanes) {
-    RunLinear<Type, 1>(pool, x, args);
+    RunLinear<Type, 1>(pool, x, args, quantised);
   } else if (args.tokens <= 2 * kLanes || args.in_units * 4 * kLanes * 4 > kPanelBytes) {
-    RunLinear<Type, 2>(pool, x, args);
+    RunLinear<Type, 2>(pool, x, args, quantised);
   } else {
-    RunLinear<Type, 4>(pool, x, args);
+    RunLinear<Type, 4>(pool, x, args, quantised);
   }
 }
 
 template <class Type, class Input>
-ffi::Error LinearFrom(ffi::ThreadPool& pool, ffi::AnyBuffer x, ffi::AnyBuffer w, ffi::AnyBuffer bias,
-                      ffi::AnyBuffer factor, ffi::Result<ffi::AnyBuffer> y, int64_t activation) {
+ffi::Error LinearFrom(ffi::ThreadPool& pool, ffi::AnyBuffer x, ffi::AnyBuffer w, ffi::AnyBuffer scale,
+                      ffi::AnyBuffer bias, ffi::AnyBuffer factor, ffi::Result<ffi::AnyBuffer> y, int64_t activation) {
   const auto shape = w.dimensions();
   auto fill = [&](auto* out) {
-    LinearArgs<std::remove_pointer_t<decltype(out)>> args;
+    LinearArgs<std::remove_pointer_t<decltype(out)>> args{};
     args.tokens = x.dimensions()[0];
     args.in_units = shape[1] / Type::kPerUnit;
     args.out_dim = shape[0];
+    const bool int8 = w.element_type() == ffi::DataType::S8;
+    const auto* quantised = int8 ? reinterpret_cast<const int8_t*>(w.untyped_data()) : nullptr;
     args.w = reinterpret_cast<const int32_t*>(w.untyped_data());
+    args.scale = scale.element_count() ? reinterpret_cast<const float*>(scale.untyped_data()) : nullptr;
     args.bias = bias.element_count() ? reinterpret_cast<const float*>(bias.untyped_data()) : nullptr;
     args.factor = factor.element_count() ? reinterpret_cast<const float*>(factor.untyped_data()) : nullptr;
     args.y = out;
     args.activation = static_cast<Activation>(activation);
-    ChoosePanel<Type>(pool, reinterpret_cast<const Input*>(x.untyped_data()), args);
+    ChoosePanel<Type>(pool, reinterpret_cast<const Input*>(x.untyped_data()), args, quantised);
   };
   if (y->element_type() == ffi::DataType::F32) {
     fill(reinterpret_cast<float*>(y->untyped_data()));
@@ -109,17 +158,25 @@ ffi::Error LinearFrom(ffi::ThreadPool& pool, ffi::AnyBuffer x, ffi::AnyBuffer w,
   return ffi::Error::Success();
 }
 
-ffi::Error Linear(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer w, ffi::AnyBuffer bias, ffi::AnyBuffer factor,
-                  ffi::Result<ffi::AnyBuffer> y, int64_t activation) {
+// `rounded`: the product of int8 weights is one of int8 inputs too, each token with its own scale.
+ffi::Error Linear(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer w, ffi::AnyBuffer scale, ffi::AnyBuffer bias,
+                  ffi::AnyBuffer factor, ffi::Result<ffi::AnyBuffer> y, int64_t activation, bool rounded) {
   const auto from = x.element_type(), weights = w.element_type();
   if (weights == ffi::DataType::F32 && from == ffi::DataType::F32) {
-    return LinearFrom<F32, float>(pool, x, w, bias, factor, y, activation);
+    return LinearFrom<F32, float>(pool, x, w, scale, bias, factor, y, activation);
   }
-  if (weights == ffi::DataType::BF16 && from == ffi::DataType::F32) {
-    return LinearFrom<Bf16, float>(pool, x, w, bias, factor, y, activation);
+  if (weights == ffi::DataType::S8 && rounded && from == ffi::DataType::F32) {
+    return LinearFrom<Int8, float>(pool, x, w, scale, bias, factor, y, activation);
   }
-  if (weights == ffi::DataType::BF16 && from == ffi::DataType::BF16) {
-    return LinearFrom<Bf16, uint16_t>(pool, x, w, bias, factor, y, activation);
+  if (weights == ffi::DataType::S8 && rounded && from == ffi::DataType::BF16) {
+    return LinearFrom<Int8, uint16_t>(pool, x, w, scale, bias, factor, y, activation);
+  }
+  const bool bf16 = weights == ffi::DataType::BF16 || weights == ffi::DataType::S8;
+  if (bf16 && from == ffi::DataType::F32) {
+    return LinearFrom<Bf16, float>(pool, x, w, scale, bias, factor, y, activation);
+  }
+  if (bf16 && from == ffi::DataType::BF16) {
+    return LinearFrom<Bf16, uint16_t>(pool, x, w, scale, bias, factor, y, activation);
   }
   return ffi::Error::InvalidArgument("jaxcls_linear: unsupported dtypes");
 }
@@ -185,8 +242,10 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxcls_linear, Linear,
                                   .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
                                   .Ret<ffi::AnyBuffer>()
-                                  .Attr<int64_t>("activation"));
+                                  .Attr<int64_t>("activation")
+                                  .Attr<bool>("rounded"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxcls_attention, Attention,
                               ffi::Ffi::Bind()

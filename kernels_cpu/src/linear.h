@@ -43,7 +43,11 @@ inline void Store(uint16_t* y, __mmask16 mask, __m512 v) {
 template <class Output>
 struct LinearArgs {
   int64_t tokens, in_units, out_dim;
-  const int32_t* w;      // [out_dim, in_units]
+  const int32_t* w;      // rows [first_row, ...) of [out_dim, in_units]
+  int64_t first_row;
+  const int32_t* offsets;       // of the same rows or null: what sums start at
+  const float* scale;           // [out_dim] or null: multiplies a row of W
+  const float* token_scale;     // [tokens] or null: multiplies a token
   const float* bias;     // [out_dim] or null
   const float* factor;   // [tokens, out_dim] or null: multiplies the activated result
   Output* y;             // [tokens, out_dim]
@@ -60,9 +64,11 @@ void LinearPanel(const LinearArgs<Output>& a, const int32_t* panel, int64_t firs
   const int64_t tokens = std::min<int64_t>(kVectors * kLanes, a.tokens - first_token);
   for (int64_t n = begin; n < end; n += kChunk) {
     const int64_t rows = std::min(kChunk, end - n);
-    Product<Type, kVectors>(a.w + n * a.in_units, a.in_units, 1, rows, panel, a.in_units, sums, kVectors * kLanes);
+    Product<Type, kVectors>(a.w + (n - a.first_row) * a.in_units, a.in_units, 1, rows, panel, a.in_units, sums,
+                            kVectors * kLanes, a.offsets ? a.offsets + (n - a.first_row) : nullptr);
     for (int64_t r = 0; r < rows; r += kLanes) {
       const __mmask16 mask = rows - r >= kLanes ? 0xffff : (__mmask16)((1u << (rows - r)) - 1);
+      const __m512 scale = a.scale ? _mm512_maskz_loadu_ps(mask, a.scale + n + r) : _mm512_set1_ps(1.0f);
       const __m512 bias = a.bias ? _mm512_maskz_loadu_ps(mask, a.bias + n + r) : _mm512_setzero_ps();
       for (int64_t t = 0; t < tokens; t += kLanes) {
         __m512i block[kLanes];
@@ -73,7 +79,9 @@ void LinearPanel(const LinearArgs<Output>& a, const int32_t* panel, int64_t firs
         const int64_t count = std::min<int64_t>(kLanes, tokens - t);
         for (int64_t i = 0; i < count; ++i) {
           const int64_t at = (first_token + t + i) * a.out_dim + n + r;
-          __m512 v = Activate(_mm512_add_ps(_mm512_castsi512_ps(block[i]), bias), a.activation);
+          __m512 v = _mm512_castsi512_ps(block[i]);
+          if (a.token_scale) v = _mm512_mul_ps(v, _mm512_set1_ps(a.token_scale[first_token + t + i]));
+          v = Activate(_mm512_fmadd_ps(v, scale, bias), a.activation);
           if (a.factor) v = _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, a.factor + at));
           Store(a.y + at, mask, v);
         }

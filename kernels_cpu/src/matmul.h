@@ -1,7 +1,7 @@
 // y^T = W x^T: the one product that everything here is made of.
 //
 // Vectors run over tokens: x is packed into panels of tokens, rows of W are broadcast as they lie in the checkpoint,
-// so weights are neither packed nor copied. A unit is 32 bits of the contracted axis: one float, two bfloat16.
+// so weights are neither packed nor copied. A unit is 32 bits of the contracted axis: one float, two bfloat16, four int8.
 #pragma once
 
 #include <algorithm>
@@ -12,28 +12,41 @@ namespace jaxcls {
 
 struct F32 {
   static constexpr int kPerUnit = 1;
+  using Sum = __m512;
+  static Sum Start(int32_t) { return _mm512_setzero_ps(); }
+  static __m512 Result(Sum sum) { return sum; }
   static __m512 MultiplyAdd(__m512 sum, int32_t w, __m512i x) {
     return _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_set1_epi32(w)), _mm512_castsi512_ps(x), sum);
   }
 };
 
-struct Bf16 {
+struct Bf16 : F32 {
   static constexpr int kPerUnit = 2;
   static __m512 MultiplyAdd(__m512 sum, int32_t w, __m512i x) {
     return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(w), (__m512bh)x);
   }
 };
 
+// x from 0 to 255, which is 128 more than the number meant: sums start at -128 times the sum of the weights.
+struct Int8 {
+  static constexpr int kPerUnit = 4;
+  using Sum = __m512i;
+  static Sum Start(int32_t offset) { return _mm512_set1_epi32(offset); }
+  static __m512 Result(Sum sum) { return _mm512_cvtepi32_ps(sum); }
+  static Sum MultiplyAdd(Sum sum, int32_t w, __m512i x) { return _mm512_dpbusd_epi32(sum, x, _mm512_set1_epi32(w)); }
+};
+
 // kRows rows of W times kVectors vectors of tokens, over the whole contracted axis, in registers.
 //   w: [kRows, units], rows `w_stride` units apart, units `w_step` units apart
 //   x: [units, kVectors * 16] units
 //   y: [kRows, kVectors * 16] floats, rows `y_stride` apart
+//   offsets: [kRows], what sums start at; null: zero
 template <class Type, int kRows, int kVectors>
 void Tile(const int32_t* w, int64_t w_stride, int64_t w_step, const int32_t* x, int64_t units, float* y,
-          int64_t y_stride) {
-  __m512 sums[kRows][kVectors];
+          int64_t y_stride, const int32_t* offsets) {
+  typename Type::Sum sums[kRows][kVectors];
   for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = _mm512_setzero_ps();
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = Type::Start(offsets ? offsets[r] : 0);
   for (int64_t u = 0; u < units; ++u) {
     __m512i tokens[kVectors];
     for (int v = 0; v < kVectors; ++v) tokens[v] = _mm512_loadu_si512(x + (u * kVectors + v) * kLanes);
@@ -43,7 +56,7 @@ void Tile(const int32_t* w, int64_t w_stride, int64_t w_step, const int32_t* x, 
       for (int v = 0; v < kVectors; ++v) sums[r][v] = Type::MultiplyAdd(sums[r][v], w[r * w_stride + u * w_step], tokens[v]);
   }
   for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(y + r * y_stride + v * kLanes, sums[r][v]);
+    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(y + r * y_stride + v * kLanes, Type::Result(sums[r][v]));
 }
 
 // 24 accumulators, whatever the width of a panel.
@@ -53,49 +66,80 @@ constexpr int kTileRows = std::min(12, 24 / kVectors);
 // Any number of rows of W times one panel.
 template <class Type, int kVectors, int kRows = kTileRows<kVectors>>
 void Product(const int32_t* w, int64_t w_stride, int64_t w_step, int64_t rows, const int32_t* x, int64_t units,
-             float* y, int64_t y_stride) {
+             float* y, int64_t y_stride, const int32_t* offsets = nullptr) {
   int64_t r = 0;
   for (; r + kRows <= rows; r += kRows) {
-    Tile<Type, kRows, kVectors>(w + r * w_stride, w_stride, w_step, x, units, y + r * y_stride, y_stride);
+    Tile<Type, kRows, kVectors>(w + r * w_stride, w_stride, w_step, x, units, y + r * y_stride, y_stride,
+                                offsets ? offsets + r : nullptr);
   }
   if constexpr (kRows > 1) {
     if (r < rows) {
       Product<Type, kVectors, kRows / 2>(w + r * w_stride, w_stride, w_step, rows - r, x, units, y + r * y_stride,
-                                         y_stride);
+                                         y_stride, offsets ? offsets + r : nullptr);
     }
   }
 }
 
-// 16 tokens x units of the contracted axis -> [units, 16]. `rows` tokens exist; the others become zeros.
-template <class Type>
-inline void LoadUnits(const float* x, __m512i* out) {
+inline __m512 LoadFloats(const float* x) { return _mm512_loadu_ps(x); }
+inline __m512 LoadFloats(const uint16_t* x) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)x)), 16));
+}
+
+// 16 units of one token. `scale` is what Int8 multiplies before it rounds.
+template <class Type, class Input>
+inline __m512i LoadUnits(const Input* x, __m512 scale) {
   if constexpr (Type::kPerUnit == 1) {
-    *out = _mm512_castps_si512(_mm512_loadu_ps(x));
+    return _mm512_castps_si512(LoadFloats(x));
+  } else if constexpr (Type::kPerUnit == 4) {
+    __m512i bytes = _mm512_setzero_si512();
+    auto quarter = [&](int i) {
+      return _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(LoadFloats(x + i * kLanes), scale)));
+    };
+    bytes = _mm512_inserti32x4(bytes, quarter(0), 0);
+    bytes = _mm512_inserti32x4(bytes, quarter(1), 1);
+    bytes = _mm512_inserti32x4(bytes, quarter(2), 2);
+    bytes = _mm512_inserti32x4(bytes, quarter(3), 3);
+    return _mm512_xor_si512(bytes, _mm512_set1_epi8((char)0x80));
+  } else if constexpr (sizeof(Input) == 4) {
+    return ToBf16(LoadFloats(x), LoadFloats(x + kLanes));
   } else {
-    *out = ToBf16(_mm512_loadu_ps(x), _mm512_loadu_ps(x + kLanes));
+    return _mm512_loadu_si512(x);
   }
 }
 
-template <class Type>
-inline void LoadUnits(const uint16_t* x, __m512i* out) {
-  static_assert(Type::kPerUnit == 2);
-  *out = _mm512_loadu_si512(x);
+// The largest magnitude of `count` values, a multiple of 16; NaN if there is one.
+template <class Input>
+float Largest(const Input* x, int64_t count) {
+  __m512 top = _mm512_setzero_ps();
+  __mmask16 bad = 0;
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const __m512 v = LoadFloats(x + i);
+    bad |= _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    top = _mm512_max_ps(top, _mm512_abs_ps(v));
+  }
+  return bad ? __builtin_nanf("") : _mm512_reduce_max_ps(top);
 }
 
 // Packs `vectors` x 16 tokens (rows `stride` apart; those from `tokens` on are zeros) into a panel [units, tokens].
-// `units` is a multiple of 16.
+// `units` is a multiple of 16. Int8: a token is divided by its largest magnitude / 127, which goes to `token_scales`.
 template <class Type, class Input>
-void Pack(const Input* x, int64_t stride, int64_t tokens, int64_t units, int vectors, int32_t* panel) {
+void Pack(const Input* x, int64_t stride, int64_t tokens, int64_t units, int vectors, int32_t* panel,
+          float* token_scales = nullptr) {
   for (int v = 0; v < vectors; ++v) {
+    __m512 scales[kLanes];
+    if constexpr (Type::kPerUnit == 4) {
+      for (int64_t token = v * kLanes; token < std::min<int64_t>(tokens, (v + 1) * kLanes); ++token) {
+        const float top = Largest(x + token * stride, units * Type::kPerUnit);
+        token_scales[token] = top / 127.0f;
+        scales[token - v * kLanes] = _mm512_set1_ps(top > 0 ? 127.0f / top : 0.0f);
+      }
+    }
     for (int64_t u = 0; u < units; u += kLanes) {
       __m512i block[kLanes];
       for (int t = 0; t < kLanes; ++t) {
         const int64_t token = v * kLanes + t;
-        if (token < tokens) {
-          LoadUnits<Type>(x + token * stride + u * Type::kPerUnit, &block[t]);
-        } else {
-          block[t] = _mm512_setzero_si512();
-        }
+        block[t] = token < tokens ? LoadUnits<Type>(x + token * stride + u * Type::kPerUnit, scales[t])
+                                  : _mm512_setzero_si512();
       }
       Transpose(block);
       for (int i = 0; i < kLanes; ++i) _mm512_storeu_si512(panel + ((u + i) * vectors + v) * kLanes, block[i]);

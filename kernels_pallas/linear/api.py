@@ -15,7 +15,7 @@ Implementation = Literal["xla", "cpu"]
 
 
 # jit: traced once for all layers of a model.
-@partial(jax.jit, static_argnames=("activation", "dtype", "out_dtype", "implementation"))
+@partial(jax.jit, static_argnames=("activation", "int8_inputs", "dtype", "out_dtype", "implementation"))
 def linear(
     x: Float[Array, "*batch in"],
     weight: Num[Array, "out in"],
@@ -24,6 +24,7 @@ def linear(
     factor: Float[Array, "*batch out"] | None = None,
     *,
     activation: Activation = "none",
+    int8_inputs: bool = False,
     dtype: DTypeLike,
     out_dtype: DTypeLike = jnp.float32,
     implementation: Implementation | None = None,
@@ -37,19 +38,23 @@ def linear(
         bias: b.
         factor: multiplies the activated result; a gated MLP's gate.
         activation: what is applied to x W^T + b, in float32.
+        int8_inputs: x is rounded to int8 as well, each token with a scale of its own, and the product is one of whole
+            numbers; for int8 weights.
         dtype: what x and W are multiplied in; sums are float32.
         out_dtype: of the result, which is rounded once.
         implementation: "cpu" is a compiled kernel for x86-64 with AVX-512, "xla" runs everywhere; None: the kernel on
             CPUs wherever it can.
 
     Raises:
-        ValueError: `implementation` cannot do this; says why.
+        ValueError: `implementation` cannot do this; says why. `int8_inputs` without int8 weights.
     """
-    options = {"activation": activation, "dtype": dtype, "out_dtype": out_dtype}
+    if int8_inputs and weight.dtype != jnp.int8:
+        raise ValueError(f"int8_inputs needs int8 weights, not {weight.dtype}")
+    options = {"activation": activation, "int8_inputs": int8_inputs, "dtype": dtype, "out_dtype": out_dtype}
     operands = (x, weight, scale, bias, factor)
     if implementation == "xla":
         return xla.linear(*operands, **options)
-    reason = "int8 weights run as XLA programs" if scale is not None else cpu.unsupported(x, weight, dtype)
+    reason = cpu.unsupported(x, weight, dtype, int8_inputs)
     if implementation == "cpu":
         if reason is not None:
             raise ValueError(f"implementation='cpu': {reason}; use 'xla'")

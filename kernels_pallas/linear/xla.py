@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Int8, Num
 
 from kernels_pallas.linear.activations import ACTIVATIONS, Activation
 
@@ -16,6 +16,7 @@ def linear(
     factor: Float[Array, "*batch out"] | None,
     *,
     activation: Activation,
+    int8_inputs: bool,
     dtype: DTypeLike,
     out_dtype: DTypeLike,
 ) -> Float[Array, "*batch out"]:
@@ -25,15 +26,15 @@ def linear(
     weights included, to float32 in every call. Whole numbers up to 127 are exact in every dtype, so a scale need only
     multiply what the product gives.
     """
-    # float32 means float32: TPUs and recent GPUs would otherwise multiply in fewer bits.
-    precision = jax.lax.Precision.HIGHEST if dtype == jnp.float32 else jax.lax.Precision.DEFAULT
-    y = jax.lax.dot_general(
-        x.astype(dtype),
-        weight.astype(dtype),
-        (((x.ndim - 1,), (1,)), ((), ())),
-        precision=precision,
-        preferred_element_type=jnp.float32,
-    )
+    contracted = (((x.ndim - 1,), (1,)), ((), ()))
+    if int8_inputs:
+        x, token_scale = _int8(x)
+        y = jax.lax.dot_general(x, weight, contracted, preferred_element_type=jnp.int32) * token_scale
+    else:
+        # float32 means float32: TPUs and recent GPUs would otherwise multiply in fewer bits.
+        precision = jax.lax.Precision.HIGHEST if dtype == jnp.float32 else jax.lax.Precision.DEFAULT
+        operands = (x.astype(dtype), weight.astype(dtype))
+        y = jax.lax.dot_general(*operands, contracted, precision=precision, preferred_element_type=jnp.float32)
     if scale is not None:
         y = y * scale
     if bias is not None:
@@ -42,3 +43,10 @@ def linear(
     if factor is not None:
         y = y * factor
     return y.astype(out_dtype)
+
+
+def _int8(x: Float[Array, "*batch in"]) -> tuple[Int8[Array, "*batch in"], Float[Array, "*batch 1"]]:
+    """Every token as whole numbers up to 127, and what they are multiplied by."""
+    x = x.astype(jnp.float32)
+    top = jnp.abs(x).max(axis=-1, keepdims=True)
+    return jnp.round(x * jnp.where(top > 0, 127.0 / top, 0.0)).astype(jnp.int8), top / 127.0

@@ -108,4 +108,4 @@ def test_where_rows_do_not_matter_full_steps_have_one_shape() -> None:
         scheduler.add(request(index, length))
     plans = plan_all(scheduler)
     assert {plan.bucket for plan in plans[:-1]} == {Bucket(1, 512, 64)}
-    assert sum(lengths) / sum(plan.bucket.num_tokens for plan in plans) > 0.98
+    assert sum(lengths) / sum(plan.bucket.num_tokens for plan in plans) > 0.94
