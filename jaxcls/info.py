@@ -10,11 +10,11 @@ import jax
 
 from jaxcls.config.engine import EngineConfig, EngineOptions, engine_config
 from jaxcls.engine.checkpoint import DEMO, Checkpoint, open_checkpoint
-from jaxcls.engine.converted import ENTRY
+from jaxcls.engine.converted import ENTRY, layout
 from jaxcls.engine.load import AbstractModel, abstract_model, ladder
 from weights import cache
 from weights import source as weight_files
-from weights.accounting import check_names, total_bytes
+from weights.accounting import check_names, scales, total_bytes
 from weights.errors import CheckpointError
 from weights.hub import resolve
 
@@ -32,7 +32,8 @@ class Description:
         weight_dtypes: dtypes in the files, most values first.
         problems: Why the files do not fit the model; None if they do or are not here.
         parameters: How many the model has.
-        dtype: Of weights and activations; norms and head are float32.
+        dtype: Of embeddings, products and weights that are not quantised; norms and head are float32.
+        quantization: How the matrices of the layers are held, None: in `dtype`.
         memory_bytes: What the weights take on the device.
         layers: "stacked" or "unrolled".
         backend: Where it would run.
@@ -55,6 +56,7 @@ class Description:
     problems: str | None
     parameters: int
     dtype: str
+    quantization: str | None
     memory_bytes: int
     layers: str
     backend: str
@@ -86,6 +88,7 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
     weights = _weights(checkpoint, abstract, config)
     chosen = checkpoint.pooler_config.use_activation
     pooler = checkpoint.pooler("classify")
+    scale_paths = set(scales(abstract.target).values())
     return Description(
         model=str(model),
         path=str(checkpoint.path),
@@ -95,8 +98,9 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
         weight_files=weights.files,
         weight_dtypes=weights.dtypes,
         problems=weights.problems,
-        parameters=sum(prod(spec.shape) for spec in abstract.target.values()),
+        parameters=sum(prod(spec.shape) for path, spec in abstract.target.items() if path not in scale_paths),
         dtype=str(abstract.dtype),
+        quantization=abstract.quantization,
         memory_bytes=total_bytes(abstract.target),
         layers="stacked" if abstract.stacked else "unrolled",
         backend=jax.default_backend(),
@@ -111,7 +115,7 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
         logit_sigma=pooler.sigma,
         max_len=checkpoint.max_len,
         max_len_reason=checkpoint.max_len_reason,
-        buckets=[f"{bucket.rows} x {bucket.row_len}" for bucket in ladder(checkpoint, config).buckets],
+        buckets=[f"{bucket.rows} x {bucket.row_len}" for bucket in ladder(checkpoint, config, abstract.dtype).buckets],
     )
 
 
@@ -166,11 +170,11 @@ def _weights(checkpoint: Checkpoint, model: AbstractModel, config: EngineConfig)
 def _converted(entry: Path, model: AbstractModel) -> _Weights:
     """Weights written by `jaxcls convert`."""
     size = sum(file.stat().st_size for file in entry.rglob("*") if file.is_file())
-    metadata = cache.read_metadata(entry)
-    made = str(metadata["dtype"]), metadata["layer_layout"]
+    made, wanted = cache.read_metadata(entry), layout(model)
     problems = None
     if not cache.exists(entry):
         problems = f"{entry} is not complete; convert the model again"
-    elif made != (str(model.dtype), "stacked" if model.stacked else "unrolled"):
-        problems = f"converted to dtype {made[0]}, layers {made[1]}, which is not what would be loaded here"
-    return _Weights({ENTRY: size}, [made[0]], problems)
+    elif made != wanted:
+        arguments = ", ".join(f"{key}={value!r}" for key, value in made.items())
+        problems = f"converted to {arguments}, which is not what would be loaded here"
+    return _Weights({ENTRY: size}, [str(made["dtype"])], problems)

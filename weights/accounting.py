@@ -29,6 +29,8 @@ UNEXPECTED = "in the checkpoint, but nothing in the model uses them"
 UNRULED = "parameters of the model that no rule fills"
 
 _FLOATS = tuple(np.dtype(t) for t in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
+_SCALED = "weight"
+_SCALE = "scale"
 _QUANTISED = (".qweight", ".qzeros", ".scales", ".g_idx", "weight_scale", "weight_scale_inv", ".SCB", ".absmax")
 
 
@@ -68,13 +70,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Fill:
-    """All that is needed to make one parameter, `target`: its rule and its rows, one per layer if it is `stacked`."""
+    """All that is needed to make one parameter, `target`: its rule and its rows, one per layer if it is `stacked`.
+
+    A parameter that is quantised is made together with its scales, whose path and spec are `scale`.
+    """
 
     target: str
     spec: ArraySpec
     rule: Rule
     stacked: bool
     rows: tuple[Row, ...]
+    scale: tuple[str, ArraySpec] | None = None
+
+    @property
+    def parts(self) -> dict[str, ArraySpec]:
+        """The parameters that are made: the target, then its scales if it has any."""
+        return {self.target: self.spec, **dict([self.scale] if self.scale else [])}
 
 
 @dataclass
@@ -125,6 +136,13 @@ def total_bytes(target: Mapping[str, ArraySpec]) -> int:
     return sum(prod(spec.shape) * spec.dtype.itemsize for spec in target.values())
 
 
+def scales(target: Mapping[str, ArraySpec]) -> dict[str, str]:
+    """The quantised parameters of `target`, each with its scales' path: every int8 `x.weight` beside an `x.scale`."""
+    paths = (path for path in target if path.endswith("." + _SCALED) and target[path].dtype == np.int8)
+    pairs = ((path, path.removesuffix(_SCALED) + _SCALE) for path in paths)
+    return {path: scale for path, scale in pairs if scale in target}
+
+
 def account(
     shapes: Mapping[str, Shape],
     dtypes: Mapping[str, np.dtype] | None,
@@ -147,13 +165,16 @@ def outline(table: RuleTable, target: Mapping[str, ArraySpec]) -> tuple[list[Fil
     """Every parameter of `target`, in its order, with its rule and rows, before any source is known."""
     problems = Problems()
     fills: dict[str, Fill] = {}
+    quantised = scales(target)
     for rule in table.rules:
         for fill in _expand(rule, target):
             if fill.target in fills:
                 problems.add(AMBIGUOUS, f"{fill.target}, by two rules")
-            fills[fill.target] = fill
+            scale = quantised.get(fill.target)
+            fills[fill.target] = replace(fill, scale=(scale, target[scale])) if scale else fill
+    filled = {path for fill in fills.values() for path in fill.parts}
     for path in target:
-        if path not in fills:
+        if path not in filled:
             problems.add(UNRULED, path)
     return [fills[path] for path in target if path in fills], problems
 
@@ -212,7 +233,7 @@ class _Books:
         self._used.update(wanted)
         row = replace(row, sources=tuple(self._by_name[source][0] for source in wanted))
         self._check_shape(rule, row)
-        self._check_dtype(row, np.dtype(fill.spec.dtype))
+        self._check_dtype(row, np.dtype(np.float32 if fill.scale else fill.spec.dtype))
         return row
 
     @cached_property

@@ -8,6 +8,7 @@ from jaxtyping import Shaped
 
 from weights import dummy
 from weights.accounting import NON_FINITE, Fill, HeadInit, Problems, Row, account, outline
+from weights.quantise import quantise
 from weights.rules import RuleTable
 from weights.source import Source
 
@@ -37,6 +38,9 @@ def load(
     the target's paths tell. Host memory beyond the finished weights is bounded by the largest parameter and one
     layer's tensor.
 
+    A parameter `x.weight` that is int8 beside an `x.scale` is quantised as it is loaded, see
+    `weights.quantise.quantise`: its scales need no rule, and no more than one layer's tensor is ever there unquantised.
+
     Args:
         source: the checkpoint, see `weights.source.open_checkpoint`.
         table: which tensors fill which parameter.
@@ -64,7 +68,8 @@ def load(
             return _initial(row, seed)
         return fill.rule.made_by.apply([source.read(name) for name in row.sources])
 
-    return _fill_all(fills, value, put, progress)
+    loaded = _fill_all(fills, value, put, progress)
+    return {path: loaded[path] for path in target}
 
 
 def load_dummy(
@@ -82,7 +87,8 @@ def load_dummy(
     """
     fills, problems = outline(table, target)
     problems.raise_any()
-    return _fill_all(fills, lambda _, row: dummy.random_tensor(seed, row.name, row.shape), put, progress)
+    loaded = _fill_all(fills, lambda _, row: dummy.random_tensor(seed, row.name, row.shape), put, progress)
+    return {path: loaded[path] for path in target}
 
 
 def _fill_all(
@@ -92,28 +98,35 @@ def _fill_all(
     problems = Problems()
     loaded: dict[str, jax.Array] = {}
     for fill in fills:
-        host = _aligned_empty(tuple(fill.spec.shape), np.dtype(fill.spec.dtype))
+        hosts = {path: _aligned_empty(tuple(spec.shape), np.dtype(spec.dtype)) for path, spec in fill.parts.items()}
         for i, row in enumerate(fill.rows):
-            _write(host[i, ...] if fill.stacked else host, value(fill, row), row, problems)
+            _write([host[i, ...] if fill.stacked else host for host in hosts.values()], value(fill, row), row, problems)
             if progress is not None:
-                progress(host.nbytes // len(fill.rows))
-        if not problems:  # otherwise the rest is read only to name all that is wrong
-            loaded[fill.target] = jax.block_until_ready(put(fill.target, host))
-        del host
-        _let_go_of_host_buffers()
+                progress(sum(host.nbytes for host in hosts.values()) // len(fill.rows))
+        while hosts:
+            path, host = hosts.popitem()
+            if not problems:  # otherwise the rest is read only to name all that is wrong
+                loaded[path] = jax.block_until_ready(put(path, host))
+            del host
+            _let_go_of_host_buffers()
     problems.raise_any()
     return loaded
 
 
-def _write(place: Host, value: Host, row: Row, problems: Problems) -> None:
-    """Converts `value` into `place`, and records what of it is not finite there."""
+def _write(places: list[Host], value: Host, row: Row, problems: Problems) -> None:
+    """Converts `value` into its place, or quantises it into those of weight and scales; records what is not finite."""
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is not finite, and named below
-        place[...] = value
-    bad = count_non_finite(place)
+        if len(places) == 1:
+            places[0][...] = value
+        else:
+            quantise(value, *places)
+    seen = places[-1]  # a scale tells of its row
+    bad = count_non_finite(seen)
     if bad:
         before = count_non_finite(np.ascontiguousarray(value))
-        cause = "" if before else f": they are finite as {value.dtype} but too large for {place.dtype}"
-        problems.add(NON_FINITE, f"{' + '.join(row.sources)} (for {row.name}), {bad} of {place.size} values{cause}")
+        cause = "" if before else f": they are finite as {value.dtype} but too large for {seen.dtype}"
+        of = f"{bad} of {seen.size} {'values' if len(places) == 1 else 'rows'}"
+        problems.add(NON_FINITE, f"{' + '.join(row.sources)} (for {row.name}), {of}{cause}")
 
 
 def count_non_finite(array: Host) -> int:

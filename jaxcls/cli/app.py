@@ -76,6 +76,9 @@ Revision = Annotated[str | None, _model_option("--revision", help="Branch, tag o
 Dtype = Annotated[
     str, _model_option("--dtype", help="auto (float32 on CPU, else bfloat16), float32, bfloat16, float16.")
 ]
+Quantization = Annotated[
+    str | None, _model_option("--quantization", help="int8: the matrices of the layers; their products are bfloat16.")
+]
 MaxModelLen = Annotated[int | None, _model_option("--max-model-len", min=1, help="Longest text in tokens.")]
 MaxTokens = Annotated[int | None, _model_option("--max-num-batched-tokens", min=16, help="Tokens of a full step.")]
 HfOverrides = Annotated[
@@ -125,6 +128,7 @@ def classify(
     model: Model = "demo",
     revision: Revision = None,
     dtype: Dtype = "auto",
+    quantization: Quantization = None,
     max_model_len: MaxModelLen = None,
     max_num_batched_tokens: MaxTokens = None,
     hf_overrides: HfOverrides = None,
@@ -191,6 +195,7 @@ def classify(
         _given(
             revision=revision,
             dtype=dtype,
+            quantization=quantization,
             max_model_len=max_model_len,
             max_num_batched_tokens=max_num_batched_tokens,
             hf_overrides=hf_overrides,
@@ -231,6 +236,7 @@ def info(
     model: ModelArgument,
     revision: Revision = None,
     dtype: Dtype = "auto",
+    quantization: Quantization = None,
     max_model_len: MaxModelLen = None,
     max_num_batched_tokens: MaxTokens = None,
     hf_overrides: HfOverrides = None,
@@ -246,6 +252,7 @@ def info(
     options = _given(
         revision=revision,
         dtype=dtype,
+        quantization=quantization,
         max_model_len=max_model_len,
         max_num_batched_tokens=max_num_batched_tokens,
         hf_overrides=hf_overrides,
@@ -269,6 +276,7 @@ def convert(
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Directory that does not exist or is empty.")],
     revision: Revision = None,
     dtype: Dtype = "auto",
+    quantization: Quantization = None,
     layer_layout: Annotated[
         str, _model_option("--layer-layout", help="auto, stacked (for GPU and TPU) or unrolled (for CPU).")
     ] = "auto",
@@ -284,6 +292,7 @@ def convert(
     options = _given(
         revision=revision,
         dtype=dtype,
+        quantization=quantization,
         layer_layout=layer_layout,
         hf_overrides=hf_overrides,
         head_init=head_init,

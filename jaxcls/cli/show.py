@@ -47,6 +47,7 @@ def _lines(info: "Description") -> list[tuple[str, str]]:
     plain = (info.logit_mean, info.logit_sigma) == (0.0, 1.0)
     activation = f"{'' if plain else calibration}{info.activation}"
     default = "" if info.use_activation else "; requests that do not say get logits"
+    quantised = "" if info.quantization is None else f"matrices of the layers {info.quantization}, "
     lines = [
         ("model", info.model),
         ("files", info.path),
@@ -56,7 +57,7 @@ def _lines(info: "Description") -> list[tuple[str, str]]:
         ("dtypes in them", ", ".join(info.weight_dtypes)),
         ("problems", info.problems or ""),
         ("parameters", f"{info.parameters:,}"),
-        ("loaded as", f"{info.dtype}, {size_of(info.memory_bytes)} on {info.backend}, layers {info.layers}"),
+        ("loaded as", f"{info.dtype}, {quantised}{size_of(info.memory_bytes)} on {info.backend}, layers {info.layers}"),
         ("labels", f"{len(info.labels)}: {', '.join(info.labels)}"),
         ("problem_type", info.problem_type or "not given"),
         ("pooling", f"{info.pooling} ({info.pooling_reason})"),

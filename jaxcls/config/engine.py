@@ -4,13 +4,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from jaxcls.config.pooler import PoolerConfig, problems
 from jaxcls.errors import ConfigError
 
 HfOverrides = dict[str, Any] | Callable[[Any], Any]
 DtypeName = Literal["auto", "float32", "float", "bfloat16", "float16", "half"]
+QuantizationName = Literal["int8"]
+
+_FORMAT = "a format of checkpoints quantised beforehand, which are not read: give the checkpoint it was made from"
+_NO_FLOAT8 = "float8 is multiplied by few devices, and takes as much memory as int8"
+_NO_FOUR_BITS = "weights of four bits cannot be quantised well while they are loaded"
+_OTHER_QUANTIZATIONS = {
+    **dict.fromkeys(("awq", "awq_marlin", "gptq", "gptq_marlin", "gguf", "compressed-tensors", "modelopt"), _FORMAT),
+    **dict.fromkeys(("fp8", "float8", "fbgemm_fp8", "ptpc_fp8"), _NO_FLOAT8),
+    **dict.fromkeys(("int4", "nf4", "fp4", "mxfp4"), _NO_FOUR_BITS),
+    **dict.fromkeys(("bitsandbytes", "torchao"), "a library of CUDA and torch kernels, which jaxcls does without"),
+}
 
 
 class EngineOptions(TypedDict, total=False):
@@ -22,6 +33,7 @@ class EngineOptions(TypedDict, total=False):
     runner: Literal["auto", "pooling"]
     convert: Literal["auto", "none", "classify"]
     dtype: DtypeName
+    quantization: QuantizationName | None
     max_model_len: int | None
     max_num_seqs: int
     max_num_batched_tokens: int | None
@@ -50,7 +62,10 @@ class EngineConfig(BaseModel):
         trust_remote_code: must stay False: code from checkpoints is never run, and never needed.
         runner: "auto" and "pooling" mean the same here; accepted for vLLM scripts.
         convert: "auto", "none" and "classify" mean the same for checkpoints that are classifiers.
-        dtype: "auto" is float32 on CPU and bfloat16 on GPU and TPU; never float16 unless asked for.
+        dtype: "auto" is float32 on CPU and bfloat16 on GPU and TPU, with `quantization` bfloat16 everywhere; never
+            float16 unless asked for.
+        quantization: "int8" holds the matrices of the layers in int8, with a float32 scale for each output channel,
+            and multiplies in `dtype`; None: as `dtype` says. Checkpoints are quantised as they are loaded.
         max_model_len: longest prompt in tokens; None: what the checkpoint allows.
         max_num_seqs: most sequences in one step.
         max_num_batched_tokens: tokens of a full step; None: 512 on CPU, 8192 elsewhere.
@@ -80,6 +95,7 @@ class EngineConfig(BaseModel):
     runner: Literal["auto", "pooling"] = "auto"
     convert: Literal["auto", "none", "classify"] = "auto"
     dtype: DtypeName = "auto"
+    quantization: QuantizationName | None = None
     max_model_len: int | None = Field(default=None, ge=1)
     max_num_seqs: int = Field(default=256, ge=1)
     max_num_batched_tokens: int | None = Field(default=None, ge=16)
@@ -97,6 +113,14 @@ class EngineConfig(BaseModel):
     weights_cache_dir: str | Path | Literal[False] | None = None
     compilation_cache_dir: str | Path | Literal[False] | None = None
 
+    @field_validator("quantization", mode="before")
+    @classmethod
+    def _known_quantization(cls, value: object) -> object:
+        if value is None or value == "int8":
+            return value
+        reason = _OTHER_QUANTIZATIONS.get(value, "no such method") if isinstance(value, str) else "not a name"
+        raise ConfigError(f'quantization={value!r}: {reason}. There is quantization="int8", or None')
+
 
 _MEANINGLESS = {
     "gpu_memory_utilization": "memory is taken for the weights and one step, nothing is reserved",
@@ -111,7 +135,6 @@ _MEANINGLESS = {
     "task": "LLM classifies; the head comes from the checkpoint",
     "override_pooler_config": "its name is pooler_config",
     "chat_template": "classify takes finished prompts",
-    "quantization": "weights are used as the checkpoint has them",
     "tensor_parallel_size": "a model runs on one device",
     "enable_prefix_caching": "nothing is cached between requests",
     "enable_chunked_prefill": "prompts run whole",

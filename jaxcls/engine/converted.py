@@ -49,8 +49,8 @@ def _cache_directory(checkpoint: Checkpoint, options: EngineConfig) -> Path | No
 def convert(model: str | Path, output: str | Path, **options: Unpack[EngineOptions]) -> Path:
     """Writes a directory that `LLM` loads without converting: config, tokenizer, and weights as they lie in memory.
 
-    The weights are those of the given dtype and layer layout, for the kind of device this runs on unless the options
-    say otherwise. Overrides of config.json become part of it.
+    The weights are those of the given dtype, quantization and layer layout, for the kind of device this runs on unless
+    the options say otherwise. Overrides of config.json become part of it.
 
     Args:
         model: as for `LLM`.
@@ -79,18 +79,20 @@ def convert(model: str | Path, output: str | Path, **options: Unpack[EngineOptio
         if file.is_file() and file.suffix in _COPIED and inside and len(name.parts) <= 2:
             (directory / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(file, directory / name)
-    cache.save(directory / ENTRY, arrays, _layout(abstract))
+    cache.save(directory / ENTRY, arrays, layout(abstract))
     return directory
 
 
-def _layout(model: AbstractModel) -> dict[str, str]:
-    return {"dtype": str(model.dtype), "layer_layout": "stacked" if model.stacked else "unrolled"}
+def layout(model: AbstractModel) -> dict[str, str | None]:
+    """The arguments of `LLM` that weights have been converted to."""
+    layers = "stacked" if model.stacked else "unrolled"
+    return {"dtype": str(model.dtype), "quantization": model.quantization, "layer_layout": layers}
 
 
 def _check_layout(entry: Path, model: AbstractModel) -> None:
-    made, wanted = cache.read_metadata(entry), _layout(model)
+    made, wanted = cache.read_metadata(entry), layout(model)
     if made != wanted:
-        arguments = ", ".join(f"{key}={made[key]!r}" for key in wanted)
+        arguments = ", ".join(f"{key}={value!r}" for key, value in made.items())
         raise ConfigError(
             f"{entry.parent} holds weights converted to {arguments}, but this LLM needs {wanted}: pass {arguments} to "
             "LLM, or convert the original checkpoint again"

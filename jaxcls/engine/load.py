@@ -11,10 +11,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxcls.config.engine import EngineConfig
+from jaxcls.config.engine import EngineConfig, QuantizationName
 from jaxcls.engine.buckets import Ladder, make_ladder
 from jaxcls.engine.checkpoint import Checkpoint
 from jaxcls.errors import ConfigError
+from jaxcls.layers.linear import quantise_layers
+from kernels_pallas.varlen_attention import exact_on_cpu
 from weights.loader import load, load_dummy
 from weights.source import open_checkpoint
 
@@ -31,7 +33,8 @@ class AbstractModel:
         state: nnx's abstract half.
         target: dotted parameter path -> shape and dtype.
         stacked: which layer layout it has.
-        dtype: of the weights and activations; norms and head are float32.
+        dtype: of embeddings, of weights that are not quantised, and of products; norms and head are float32.
+        quantization: how the weights of the layers are held, None: in `dtype`.
     """
 
     graphdef: Any
@@ -39,21 +42,28 @@ class AbstractModel:
     target: dict[str, jax.ShapeDtypeStruct]
     stacked: bool
     dtype: DTypeLike
+    quantization: QuantizationName | None
 
 
 def abstract_model(checkpoint: Checkpoint, options: EngineConfig) -> AbstractModel:
     """Builds the module under `nnx.eval_shape`; costs no memory."""
     on_cpu = jax.default_backend() == "cpu"
     if options.dtype == "auto":
-        dtype = jnp.dtype(jnp.float32 if on_cpu else jnp.bfloat16)
+        dtype = jnp.dtype(jnp.float32 if on_cpu and options.quantization is None else jnp.bfloat16)
     else:
         dtype = jnp.dtype(_DTYPES[options.dtype])
     stacked = not on_cpu if options.layer_layout == "auto" else options.layer_layout == "stacked"
     build, config = checkpoint.architecture.build, checkpoint.config
-    module = nnx.eval_shape(lambda: build(config, nnx.Rngs(0), dtype, stacked))
-    graphdef, state = nnx.split(module)
+
+    def make() -> nnx.Module:
+        module = build(config, nnx.Rngs(0), dtype, stacked)
+        if options.quantization == "int8":
+            quantise_layers(module)
+        return module
+
+    graphdef, state = nnx.split(nnx.eval_shape(make))
     target = {_dotted(path): variable.get_value() for path, variable in nnx.to_flat_state(state)}
-    return AbstractModel(graphdef, state, target, stacked, dtype)
+    return AbstractModel(graphdef, state, target, stacked, dtype, options.quantization)
 
 
 def read_weights(checkpoint: Checkpoint, model: AbstractModel, options: EngineConfig) -> dict[str, jax.Array]:
@@ -71,12 +81,16 @@ def with_weights(model: AbstractModel, arrays: dict[str, jax.Array]) -> Any:
     return nnx.from_flat_state([(path, variable.replace(arrays[_dotted(path)])) for path, variable in flat])
 
 
-def ladder(checkpoint: Checkpoint, options: EngineConfig) -> Ladder:
+def ladder(checkpoint: Checkpoint, options: EngineConfig, dtype: DTypeLike) -> Ladder:
     """The shapes that this model's steps come in."""
     # About 512 tokens keep their activations in a CPU's L2 cache.
     default = 512 if jax.default_backend() == "cpu" else 8192
     max_tokens = options.max_num_batched_tokens or default
-    return make_ladder(max_len=checkpoint.max_len, max_tokens=max_tokens, max_seqs=options.max_num_seqs)
+    # A kernel that computes nothing masked needs no short rows: one shape does for all full steps.
+    short_row = max_tokens if exact_on_cpu(checkpoint.config.head_dim, dtype) else None
+    return make_ladder(
+        max_len=checkpoint.max_len, max_tokens=max_tokens, max_seqs=options.max_num_seqs, short_row=short_row
+    )
 
 
 def set_compilation_cache(directory: str | Path | bool | None) -> None:

@@ -31,7 +31,7 @@ def test_a_converted_directory_gives_the_same_rows(qwen_path: Path, qwen: LLM, t
 
 def test_converted_weights_of_another_kind_are_refused_by_name(qwen_path: Path, tmp_path: Path) -> None:
     path = convert(qwen_path, tmp_path / "out", dtype="bfloat16")
-    with pytest.raises(ConfigError, match="dtype='bfloat16', layer_layout='unrolled'"):
+    with pytest.raises(ConfigError, match="dtype='bfloat16', quantization=None, layer_layout='unrolled'"):
         LLM(path)
     assert LLM(path, dtype="bfloat16").classify("the cat")[0].outputs is not None
     with pytest.raises(ConfigError, match="not an empty directory"):
@@ -76,6 +76,9 @@ def test_a_hub_model_is_converted_once(
     assert "made again" in caplog.text
     assert LLM("org/tiny", dtype="bfloat16", **options).classify("the cat")[0].outputs != expected
     assert len(list((tmp_path / "weights").iterdir())) == 2
+    rows = [LLM("org/tiny", quantization="int8", **options).classify("the cat")[0].outputs for _ in range(2)]
+    assert rows[0] == rows[1] != expected
+    assert len(list((tmp_path / "weights").iterdir())) == 3
 
 
 @pytest.mark.parametrize("directory", [False, None])

@@ -274,10 +274,28 @@ def test_convert(bert: LLM, bert_path: Path, tmp_path: Path) -> None:
     assert info["problems"] is None
     other = jaxcls("info", tmp_path / "out", "--dtype", "bfloat16")
     assert other.exit_code == 1
-    assert "converted to dtype float32" in rows_of(other)[0]["problems"]
+    assert "converted to dtype='float32'" in rows_of(other)[0]["problems"]
     again = jaxcls("convert", bert_path, tmp_path / "out")
     assert again.exit_code == 1
     assert "is not an empty directory" in again.stderr
+
+
+def test_int8_weights(bert_path: Path, tmp_path: Path) -> None:
+    quantised = ("--quantization", "int8")
+    (row,) = rows_of(jaxcls("classify", "-m", bert_path, *quantised, TEXTS[0]))
+    (output,) = expected(LLM(bert_path, quantization="int8"), TEXTS[:1])
+    assert output.outputs is not None
+    assert list(row["probs"].values()) == pytest.approx(sorted(output.outputs.probs, reverse=True), abs=1e-6)
+    (info,), (plain,) = (rows_of(jaxcls("info", bert_path, *options)) for options in (quantised, ()))
+    assert (info["quantization"], info["dtype"], plain["quantization"]) == ("int8", "bfloat16", None)
+    assert info["parameters"] == plain["parameters"]
+    assert info["memory_bytes"] < plain["memory_bytes"] / 2
+    assert jaxcls("convert", bert_path, tmp_path / "out", *quantised).exit_code == 0
+    (again,) = rows_of(jaxcls("classify", "-m", tmp_path / "out", *quantised, TEXTS[0]))
+    assert again["probs"] == row["probs"]
+    refused = jaxcls("classify", "-m", bert_path, "--quantization", "awq", TEXTS[0])
+    assert refused.exit_code == 1
+    assert "quantization='awq'" in refused.stderr
 
 
 def test_models_lists_the_registry() -> None:

@@ -69,7 +69,6 @@ def test_overrides_may_be_a_dict_or_a_function(overrides: Any) -> None:
         ("task", "LLM classifies"),
         ("override_pooler_config", "pooler_config"),
         ("chat_template", "finished prompts"),
-        ("quantization", "as the checkpoint has them"),
         ("tensor_parallel_size", "one device"),
         ("enable_prefix_caching", "between requests"),
         ("enable_chunked_prefill", "whole"),

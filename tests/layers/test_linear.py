@@ -68,6 +68,39 @@ def test_what_the_compiler_is_asked_for(dtype: Any, product: str, highest: bool)
     assert ("precision = [HIGHEST, HIGHEST]" in lowered) is highest
 
 
+def quantised(weight: np.ndarray, scale: np.ndarray, bias: np.ndarray | None, dtype: Any) -> Linear:
+    layer = linear(weight, bias, dtype)
+    layer.quantise()
+    assert layer.scale is not None
+    layer.weight[...], layer.scale[...] = jnp.asarray(weight, jnp.int8), jnp.asarray(scale, jnp.float32)
+    return layer
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_quantised_weight_stands_for_weight_times_scale(dtype: Any, biased: bool) -> None:
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(size=(3, 70)).astype(np.float32), rng.integers(-127, 128, (5, 70))
+    scale = rng.uniform(0.01, 0.1, 5).astype(np.float32)
+    bias = rng.normal(size=5).astype(np.float32) if biased else None
+    layer = quantised(weight, scale, bias, dtype)
+    assert (layer.weight.dtype, layer.dtype) == (jnp.int8, dtype)
+    rounded = np.asarray(jnp.asarray(x, dtype), np.float64)
+    rounded_bias = 0 if bias is None else np.asarray(jnp.asarray(bias, dtype), np.float64)
+    exact = rounded @ (weight * scale[:, None].astype(np.float64)).T + rounded_bias
+    # Only x and the bias are rounded to the dtype: whole numbers up to 127 are exact, and sums are float32.
+    np.testing.assert_allclose(layer(jnp.asarray(x)), exact, atol=1e-4, rtol=1e-5)
+
+
+def test_quantising_leaves_room_for_a_stack() -> None:
+    layer = linear(np.ones((4, 3)), None, jnp.bfloat16)
+    layer.weight = nnx.Param(jnp.ones((2, 4, 3), jnp.bfloat16))
+    layer.quantise()
+    assert layer.scale is not None
+    assert (layer.weight.shape, layer.weight.dtype) == ((2, 4, 3), jnp.int8)
+    assert (layer.scale.shape, layer.scale.dtype) == ((2, 4), jnp.float32)
+
+
 def test_embeddings_look_rows_up() -> None:
     table = Embedding(6, 4, dtype=jnp.dtype(jnp.float32), rngs=nnx.Rngs(0))
     ids = jnp.array([5, 0, 5], jnp.int32)
