@@ -127,17 +127,21 @@ class Pipeline:
         yield from map(_outcome, engine.drain())
 
     def _windows(self) -> Iterator[list[Request | PromptError]]:
-        """Built windows, the next one in preparation."""
+        """Built windows, the next one in preparation; what fits in one is built here, without a thread."""
         prompts = iter(self._prompts)
-        first = 0
+        window, first = list(itertools.islice(prompts, WINDOW)), 0
+        if len(window) < WINDOW:
+            yield self._builder.build(first, window)
+            return
         with ThreadPoolExecutor(1, thread_name_prefix="jaxcls-tokenize") as pool:
             ahead: Future[list[Request | PromptError]] | None = None
-            while window := list(itertools.islice(prompts, WINDOW)):
+            while window:
                 building = pool.submit(self._builder.build, first, window)
                 first += len(window)
                 if ahead is not None:
                     yield ahead.result()
                 ahead = building
+                window = list(itertools.islice(prompts, WINDOW))
             if ahead is not None:
                 yield ahead.result()
 

@@ -150,7 +150,8 @@ class TextTokenizer:
         for special in (True, False):
             chosen = [i for i, (_, o) in enumerate(texts) if o.add_special_tokens == special]
             batch = [self._input(*texts[i]) for i in chosen]
-            encoded = self.backend.encode_batch(batch, add_special_tokens=special) if batch else []
+            # "fast" leaves out where in the text each token is.
+            encoded = self.backend.encode_batch_fast(batch, add_special_tokens=special) if batch else []
             for i, encoding in zip(chosen, encoded, strict=True):
                 encodings[i] = encoding
         return [e for e in encodings if e is not None]
@@ -163,10 +164,10 @@ class TextTokenizer:
         return text, prompt.text_pair.lower() if lower else prompt.text_pair
 
     def _finish_text(self, prompt: TextPrompt, encoding: Encoding, option: TokenizeOptions) -> TokensPrompt:
-        if option.max_tokens is not None and len(encoding.ids) > option.max_tokens:
+        if option.max_tokens is not None and len(encoding) > option.max_tokens:
             encoding = self._truncate(prompt, option, option.max_tokens)
-        types = list(encoding.type_ids) if self.token_types and self.num_token_types > 1 else None
-        return TokensPrompt(list(encoding.ids), types)
+        # Each access makes a new list.
+        return TokensPrompt(encoding.ids, encoding.type_ids if self.token_types and self.num_token_types > 1 else None)
 
     def _truncate(self, prompt: TextPrompt, option: TokenizeOptions, max_tokens: int) -> Encoding:
         """Cuts the text, never the special tokens around it; of a pair, the longer text first."""
@@ -214,11 +215,11 @@ class TextTokenizer:
                 f"the prompt has {len(ids)} tokens, but the model takes at most {self.max_len}; shorten it, or pass "
                 'tokenization_kwargs={"truncate_prompt_tokens": -1}'
             )
-        wrong = next((i for i in ids if not 0 <= i < self.vocab_size), None)
-        if wrong is not None:
+        if min(ids) < 0 or max(ids) >= self.vocab_size:
+            wrong = next(i for i in ids if not 0 <= i < self.vocab_size)
             raise PromptError(f"token id {wrong} is out of range: the vocabulary has {self.vocab_size} entries")
         types = tokens.token_type_ids
-        if types is not None and any(types) and not all(0 <= t < self.num_token_types for t in types):
+        if types is not None and any(types) and (min(types) < 0 or max(types) >= self.num_token_types):
             raise PromptError(f"token_type_ids must be below {self.num_token_types} for this model, got {max(types)}")
         return tokens
 
