@@ -31,7 +31,11 @@ def machine(threads: int) -> dict[str, str | int | float]:
 def commit() -> str:
     """The commit of this repository; "+" behind it if the packages differ from it; "" outside a git checkout."""
     head = _git("rev-parse", "--short", "HEAD")
-    return head + "+" if _git("status", "--porcelain", "--", "jaxcls", "weights", "kernels_pallas") else head
+    return (
+        head + "+"
+        if _git("status", "--porcelain", "--", "jaxcls", "weights", "kernels_cpu", "kernels_pallas")
+        else head
+    )
 
 
 def _git(*arguments: str) -> str:

@@ -52,7 +52,7 @@ class Matrix:
     def best_peer(self, column: Column) -> str | None:
         """The best of the others whose scores are right."""
         found = [(self.cells[p, column].median, p) for p in self.peers if p in PEERS and self._right(p, column)]
-        found = [(median, peer) for median, peer in found if peer != OURS]
+        found = [(median, peer) for median, peer in found if not peer.startswith(OURS)]
         if not found:
             return None
         return (max(found) if self.higher_is_better else min(found))[1]

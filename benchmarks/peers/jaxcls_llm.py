@@ -14,7 +14,9 @@ class Jaxcls(Peer):
     """LLM.classify."""
 
     def __init__(self, settings: Settings):
-        options: dict[str, Any] = {"quantization": "int8"} if settings.dtype == "int8" else {}
+        options: dict[str, Any] = {}
+        if settings.dtype == "int8":
+            options["quantization"] = "int8" if settings.peer == "jaxcls-weights" else "w8a8"
         self.llm = LLM(
             settings.model,
             dtype=DTYPES[settings.dtype],

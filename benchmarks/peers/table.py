@@ -43,6 +43,7 @@ class Spec:
     modes: tuple[Mode, ...] = MODES
 
 
+_JAXCLS = Spec("jaxcls_llm", "Jaxcls", "jaxcls", ("jax", "jaxlib", "flax", "tokenizers"), DTYPES, compiles=True)
 _HF = Spec("hf", "Transformers", "torch", ("torch", "transformers"))
 _ST = Spec("crossencoder", "CrossEncoder", "torch", ("sentence-transformers", "transformers", "torch"), texts="never")
 _ORT = Spec(
@@ -54,7 +55,9 @@ _INFINITY = Spec("infinity", "Infinity", "infinity", ("infinity-emb", "torch", "
 _LEAN: tuple[Mode, ...] = ("cold", "cold-empty", "latency")
 
 PEERS: dict[str, Spec] = {
-    "jaxcls": Spec("jaxcls_llm", "Jaxcls", "jaxcls", ("jax", "jaxlib", "flax", "tokenizers"), DTYPES, compiles=True),
+    "jaxcls": _JAXCLS,
+    # Weights in int8, products in bfloat16; "jaxcls" has both in int8, as ONNX Runtime.
+    "jaxcls-weights": replace(_JAXCLS, dtypes=("int8",)),
     "transformers-eager": _HF,
     "transformers-sdpa": _HF,
     "transformers-compile": replace(_HF, compiles=True),

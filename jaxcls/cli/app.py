@@ -77,7 +77,8 @@ Dtype = Annotated[
     str, _model_option("--dtype", help="auto (float32 on CPU, else bfloat16), float32, bfloat16, float16.")
 ]
 Quantization = Annotated[
-    str | None, _model_option("--quantization", help="int8: the matrices of the layers; their products are bfloat16.")
+    str | None,
+    _model_option("--quantization", help="int8: the matrices of the layers, multiplied in bfloat16; w8a8: in int8."),
 ]
 MaxModelLen = Annotated[int | None, _model_option("--max-model-len", min=1, help="Longest text in tokens.")]
 MaxTokens = Annotated[int | None, _model_option("--max-num-batched-tokens", min=16, help="Tokens of a full step.")]

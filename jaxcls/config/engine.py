@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -11,7 +11,7 @@ from jaxcls.errors import ConfigError
 
 HfOverrides = dict[str, Any] | Callable[[Any], Any]
 DtypeName = Literal["auto", "float32", "float", "bfloat16", "float16", "half"]
-QuantizationName = Literal["int8"]
+QuantizationName = Literal["int8", "w8a8"]
 
 _FORMAT = "a format of checkpoints quantised beforehand, which are not read: give the checkpoint it was made from"
 _NO_FLOAT8 = "float8 is multiplied by few devices, and takes as much memory as int8"
@@ -65,7 +65,8 @@ class EngineConfig(BaseModel):
         dtype: "auto" is float32 on CPU and bfloat16 on GPU and TPU, with `quantization` bfloat16 everywhere; never
             float16 unless asked for.
         quantization: "int8" holds the matrices of the layers in int8, with a float32 scale for each output channel,
-            and multiplies in `dtype`; None: as `dtype` says. Checkpoints are quantised as they are loaded.
+            and multiplies in `dtype`; "w8a8" also rounds what they are multiplied with to int8, with a scale for each
+            token, which is faster and less exact; None: as `dtype` says. Checkpoints are quantised as they are loaded.
         max_model_len: longest prompt in tokens; None: what the checkpoint allows.
         max_num_seqs: most sequences in one step.
         max_num_batched_tokens: tokens of a full step; None: 512 on CPU, 8192 elsewhere.
@@ -116,10 +117,10 @@ class EngineConfig(BaseModel):
     @field_validator("quantization", mode="before")
     @classmethod
     def _known_quantization(cls, value: object) -> object:
-        if value is None or value == "int8":
+        if value is None or value in get_args(QuantizationName):
             return value
         reason = _OTHER_QUANTIZATIONS.get(value, "no such method") if isinstance(value, str) else "not a name"
-        raise ConfigError(f'quantization={value!r}: {reason}. There is quantization="int8", or None')
+        raise ConfigError(f'quantization={value!r}: {reason}. There are quantization="int8", "w8a8" and None')
 
 
 _MEANINGLESS = {

@@ -57,8 +57,8 @@ def abstract_model(checkpoint: Checkpoint, options: EngineConfig) -> AbstractMod
 
     def make() -> nnx.Module:
         module = build(config, nnx.Rngs(0), dtype, stacked)
-        if options.quantization == "int8":
-            quantise_layers(module)
+        if options.quantization is not None:
+            quantise_layers(module, int8_inputs=options.quantization == "w8a8")
         return module
 
     graphdef, state = nnx.split(nnx.eval_shape(make))

@@ -6,7 +6,6 @@ import dataclasses
 from jaxcls.engine.buckets import Bucket, Ladder
 from jaxcls.engine.request import Request, Task
 
-
 # A step this full is taken without comparing longer rows.
 GOOD_FILL = 0.96
 

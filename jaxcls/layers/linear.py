@@ -24,10 +24,12 @@ class Linear(nnx.Module):
         scale: None; or, in float32, what each row of a quantised weight is multiplied by.
         bias: b, or None.
         dtype: what x and W are multiplied in.
+        int8_inputs: whether x is rounded to int8 too, and the product is one of whole numbers.
     """
 
     def __init__(self, in_dim: int, out_dim: int, *, bias: bool, dtype: DTypeLike, rngs: nnx.Rngs):
         self.dtype = jnp.dtype(dtype)
+        self.int8_inputs = False
         self.weight = nnx.Param(0.02 * jax.random.normal(rngs.params(), (out_dim, in_dim), dtype))
         self.scale: nnx.Param | None = nnx.data(None)
         self.bias = nnx.Param(jnp.zeros((out_dim,), dtype)) if bias else None
@@ -51,26 +53,27 @@ class Linear(nnx.Module):
         scale = None if self.scale is None else self.scale[...]
         bias = None if self.bias is None else self.bias[...]
         fused = FUSED.get(activation or "linear")
-        call = partial(linear, x, self.weight[...], scale, bias, dtype=self.dtype)
+        call = partial(linear, x, self.weight[...], scale, bias, int8_inputs=self.int8_inputs, dtype=self.dtype)
         if fused is not None:
             return call(factor, activation=fused, out_dtype=out_dtype)
         assert activation is not None
         y = activation_function(activation)(call())
         return (y if factor is None else y * factor).astype(out_dtype)
 
-    def quantise(self) -> None:
+    def quantise(self, *, int8_inputs: bool) -> None:
         """Makes room for an int8 weight and its scales in the weight's place; all are zero."""
+        self.int8_inputs = int8_inputs
         shape = self.weight.shape  # of a stack: [L, out, in]
         self.weight = nnx.Param(jnp.zeros(shape, jnp.int8))
         self.scale = nnx.Param(jnp.zeros(shape[:-1], jnp.float32))
 
 
-def quantise_layers(model: nnx.Module) -> None:
+def quantise_layers(model: nnx.Module, *, int8_inputs: bool) -> None:
     """Quantises what int8 is for: every Linear of the layers. Embeddings, norms and head stay as they are."""
     modules = [module for path, module in nnx.iter_modules(model) if path[:1] == ("layers",)]
     for module in modules:
         if isinstance(module, Linear):
-            module.quantise()
+            module.quantise(int8_inputs=int8_inputs)
 
 
 class Embedding(nnx.Module):

@@ -16,10 +16,11 @@ from kernels_pallas.linear.activations import Activation
 
 def unsupported(x: jax.Array, weight: jax.Array, dtype: DTypeLike, int8_inputs: bool) -> str | None:
     """Why the kernel cannot compute this product; None if it can."""
-    name = jnp.dtype(dtype).name
+    # Products of int8 inputs are not in `dtype`; the kernels for them come with those for bfloat16.
+    name = "bfloat16" if int8_inputs else jnp.dtype(dtype).name
     if name not in library().dtypes:
         return library().reason or f"there is no kernel for {name}"
-    if weight.dtype != dtype and (weight.dtype, name) != (jnp.int8, "bfloat16"):
+    if weight.dtype not in (jnp.dtype(name), jnp.int8) or (weight.dtype == jnp.int8 and name == "float32"):
         return f"the weights are {weight.dtype}, not {name}"
     if x.ndim != 2:
         return "x must be [tokens, in]"
@@ -43,8 +44,9 @@ def linear(
     out_dtype: DTypeLike,
 ) -> Float[Array, "T out"]:
     """See `kernels_pallas.linear.api.linear`; differentiated through the XLA implementation."""
-    # The kernel rounds as it packs; other dtypes than these two are rounded before.
-    x = x if x.dtype in (jnp.float32, dtype) else x.astype(dtype)
+    # The kernel rounds as it packs; other dtypes are made one that it takes.
+    takes = (jnp.float32, jnp.bfloat16) if int8_inputs else (jnp.float32, dtype)
+    x = x if x.dtype in takes else x.astype(takes[-1])
     out_dtype = jnp.dtype(out_dtype)
     stored = out_dtype if out_dtype in (jnp.float32, jnp.bfloat16) else jnp.dtype(jnp.float32)
     y: Any = _linear(x, weight, scale, bias, factor, activation, int8_inputs, jnp.dtype(dtype), stored)

@@ -99,21 +99,30 @@ def test_products_are_bfloat16_unless_said_otherwise(model: str, request: pytest
 
 
 @LAYOUTS
+@pytest.mark.parametrize("quantization", ["int8", "w8a8"])
 @pytest.mark.parametrize("model", ["bert", "qwen"])
-def test_decisions_are_those_of_float32(model: str, layout: Any, request: pytest.FixtureRequest) -> None:
+def test_decisions_are_those_of_float32(
+    model: str, quantization: Any, layout: Any, request: pytest.FixtureRequest
+) -> None:
     path = request.getfixturevalue(f"{model}_path")
     whole = logits(LLM(path), PROMPTS)
-    quantised = logits(LLM(path, quantization="int8", layer_layout=layout), PROMPTS)
+    quantised = logits(LLM(path, quantization=quantization, layer_layout=layout), PROMPTS)
     assert np.abs(quantised - whole).max() < 0.05
     clear = decided(whole, 0.1)
     assert clear.any()
     np.testing.assert_array_equal(quantised.argmax(-1)[clear], whole.argmax(-1)[clear])
 
 
-def test_decisions_of_the_demo_model() -> None:
+def test_w8a8_is_another_computation() -> None:
+    text = "SELECT 1"
+    assert not np.array_equal(*(logits(LLM("demo", quantization=q), [text]) for q in ("int8", "w8a8")))
+
+
+@pytest.mark.parametrize("quantization", ["int8", "w8a8"])
+def test_decisions_of_the_demo_model(quantization: Any) -> None:
     lines = (Path(__file__).parents[1] / "demo" / "heldout.jsonl").read_text(encoding="utf-8").splitlines()
     texts = [json.loads(line)["text"] for line in lines]
-    whole, quantised = (logits(LLM("demo", quantization=q), texts) for q in (None, "int8"))
+    whole, quantised = (logits(LLM("demo", quantization=q), texts) for q in (None, quantization))
     clear = decided(whole, 0.1)
     assert clear.mean() > 0.9
     np.testing.assert_array_equal(quantised.argmax(-1)[clear], whole.argmax(-1)[clear])
@@ -193,7 +202,7 @@ def test_what_info_tells(bert_path: Path) -> None:
     ],
 )
 def test_other_methods_are_refused_by_name(bert_path: Path, value: Any, reason: str) -> None:
-    with pytest.raises(ConfigError, match=rf'quantization={value!r}: .*{reason}.*There is quantization="int8"'):
+    with pytest.raises(ConfigError, match=rf'quantization={value!r}: .*{reason}.*There are quantization="int8"'):
         LLM(bert_path, quantization=value)
 
 

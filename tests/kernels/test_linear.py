@@ -140,3 +140,57 @@ def test_what_the_kernel_cannot_do_is_said_and_runs_elsewhere(x: Any, weight: An
             linear(x, weight, dtype=dtype, implementation="cpu")
     chosen, xla = (linear(x, weight, dtype=dtype, implementation=name) for name in (None, "xla"))
     np.testing.assert_array_equal(chosen, xla)
+
+
+def quantised(*shape: int) -> tuple[jax.Array, jax.Array]:
+    """An int8 weight and the scales of its rows; one row is zero."""
+    weight = np.random.default_rng(shape).normal(size=shape)
+    weight[shape[0] // 2] = 0
+    scale = np.abs(weight).max(axis=1) / 127
+    whole = np.round(weight / np.where(scale > 0, scale, 1)[:, None])
+    return jnp.asarray(whole, jnp.int8), jnp.asarray(scale, jnp.float32)
+
+
+INT8_SHAPES = [(1, 64, 1), (17, 64, 50), (64, 128, 48), (99, 1024, 130)]
+
+
+@every
+@pytest.mark.parametrize("shape", INT8_SHAPES, ids=str)
+def test_int8_weights(implementation: Any, shape: tuple[int, int, int]) -> None:
+    tokens, in_dim, out_dim = shape
+    x, (weight, scale) = draw(tokens, in_dim, dtype=jnp.bfloat16), quantised(out_dim, in_dim)
+    y = linear(x, weight, scale, dtype=jnp.bfloat16, implementation=implementation)
+    expected = exact(x, np.asarray(weight, np.float64) * np.asarray(scale, np.float64)[:, None])
+    np.testing.assert_allclose(y, expected, rtol=0, atol=2e-5 * in_dim**0.5)
+
+
+@every
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("shape", INT8_SHAPES, ids=str)
+def test_int8_products(implementation: Any, shape: tuple[int, int, int], dtype: Any) -> None:
+    """Whole numbers are exact: only the rounding of the inputs, half a step each, is left."""
+    tokens, in_dim, out_dim = shape
+    x, (weight, scale), bias = draw(tokens, in_dim, dtype=dtype), quantised(out_dim, in_dim), draw(out_dim)
+    x = x.at[0].set(0)
+    y = linear(x, weight, scale, bias, int8_inputs=True, dtype=dtype, implementation=implementation)
+    top = np.abs(np.asarray(x, np.float32)).max(axis=1, keepdims=True)
+    # In float32, as it is rounded: values in the middle of two steps are common in bfloat16.
+    whole = np.round(np.asarray(x, np.float32) * (np.float32(127) / np.where(top > 0, top, np.float32(1))))
+    rounded = np.asarray(whole, np.float64) * (top / 127)
+    expected = exact(rounded, np.asarray(weight, np.float64) * np.asarray(scale, np.float64)[:, None]) + bias
+    np.testing.assert_allclose(y, expected, rtol=0, atol=2e-5 * in_dim**0.5)
+
+
+@every
+def test_nan_is_not_rounded_to_a_number(implementation: Any) -> None:
+    weight, scale = quantised(10, 64)
+    x = draw(20, 64).at[7, 3].set(jnp.nan)
+    y = linear(x, weight, scale, int8_inputs=True, dtype=jnp.bfloat16, implementation=implementation)
+    bad = np.isnan(np.asarray(y))
+    assert bad[7].all()
+    assert not np.delete(bad, 7, axis=0).any()
+
+
+def test_int8_inputs_need_int8_weights() -> None:
+    with pytest.raises(ValueError, match="int8_inputs needs int8 weights, not float32"):
+        linear(draw(2, 64), draw(3, 64), int8_inputs=True, dtype=jnp.float32)
