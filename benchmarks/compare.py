@@ -119,7 +119,7 @@ class Comparison:
     def finished(self, row: Row, job: Job, config: dict[str, Any], spawned: float) -> Row:
         """A measured row with what only the parent knows: accuracy, operations, and when the process was started."""
         row["status"] = "ok"
-        if job.peer == "jaxcls":
+        if PEERS[job.peer].environment == "jaxcls":
             row["commit"] = commit()
         if job.mode == "throughput":
             reference = self.reference(job.model, row["workload"], row["items"])
