@@ -12,6 +12,7 @@ from jaxcls.config.engine import EngineConfig, EngineOptions, engine_config
 from jaxcls.engine.checkpoint import DEMO, Checkpoint, open_checkpoint
 from jaxcls.engine.converted import ENTRY, layout
 from jaxcls.engine.load import AbstractModel, abstract_model, ladder
+from kernels_cpu import library
 from weights import cache
 from weights import source as weight_files
 from weights.accounting import check_names, scales, total_bytes
@@ -37,6 +38,7 @@ class Description:
         memory_bytes: What the weights take on the device.
         layers: "stacked" or "unrolled".
         backend: Where it would run.
+        kernels: dtypes that compiled CPU kernels compute, or why there are none; None on other backends.
         labels: Class names in the order of the logits, and the `problem_type`.
         pooling: How a sequence becomes one vector, and `pooling_reason` why.
         activation: What turns logits into scores, and `activation_reason` why.
@@ -60,6 +62,7 @@ class Description:
     memory_bytes: int
     layers: str
     backend: str
+    kernels: str | None
     labels: list[str]
     problem_type: str | None
     pooling: str
@@ -104,6 +107,7 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
         memory_bytes=total_bytes(abstract.target),
         layers="stacked" if abstract.stacked else "unrolled",
         backend=jax.default_backend(),
+        kernels=_kernels() if jax.default_backend() == "cpu" else None,
         labels=list(checkpoint.labels.names),
         problem_type=checkpoint.labels.problem_type,
         pooling=checkpoint.pooling_type,
@@ -117,6 +121,11 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
         max_len_reason=checkpoint.max_len_reason,
         buckets=[f"{bucket.rows} x {bucket.row_len}" for bucket in ladder(checkpoint, config, abstract.dtype).buckets],
     )
+
+
+def _kernels() -> str:
+    found = library()
+    return "; ".join(filter(None, (", ".join(sorted(found.dtypes)), found.reason))) or "none"
 
 
 def _without_weights(config: EngineConfig) -> tuple[EngineConfig, str | None]:

@@ -58,6 +58,7 @@ def _lines(info: "Description") -> list[tuple[str, str]]:
         ("problems", info.problems or ""),
         ("parameters", f"{info.parameters:,}"),
         ("loaded as", f"{info.dtype}, {quantised}{size_of(info.memory_bytes)} on {info.backend}, layers {info.layers}"),
+        ("CPU kernels", info.kernels or ""),
         ("labels", f"{len(info.labels)}: {', '.join(info.labels)}"),
         ("problem_type", info.problem_type or "not given"),
         ("pooling", f"{info.pooling} ({info.pooling_reason})"),

@@ -1,5 +1,7 @@
 """A step plan -> arrays of the bucket's shape, on the host: the program that takes them puts them on the device."""
 
+from typing import Any
+
 import numpy as np
 
 from jaxcls.engine.buckets import Bucket
@@ -33,7 +35,7 @@ def empty_batch(bucket: Bucket) -> PackedBatch:
     return PackedBatch(**_empty(bucket), row_groups=((bucket.rows, bucket.row_len),))
 
 
-def _empty(bucket: Bucket) -> dict[str, np.ndarray]:
+def _empty(bucket: Bucket) -> dict[str, Any]:
     tokens, seqs = bucket.num_tokens, bucket.num_seqs
     return {
         "input_ids": np.zeros(tokens, np.int32),

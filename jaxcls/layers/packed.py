@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,10 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxcls.layers.attention import Attend
 from kernels_pallas.varlen_attention import RowGroup, varlen_attention
 
-# A batch is made on the host.
-AnyArray = Array | np.ndarray
+if TYPE_CHECKING:
+    AnyArray = Array  # what models see
+else:
+    AnyArray = Array | np.ndarray  # a batch is made on the host
 
 
 @jax.tree_util.register_dataclass
