@@ -1,8 +1,7 @@
 // XLA FFI handlers: buffers in, loops over independent pieces, one thread or XLA's pool.
 #include <atomic>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
+#include <thread>
 
 #include "attention.h"
 #include "xla/ffi/api/ffi.h"
@@ -28,28 +27,24 @@ void ForEach(ffi::ThreadPool& pool, int64_t count, Piece piece) {
   // A helper may start after the work is done, so what it touches first outlives this call.
   struct Shared {
     std::atomic<int64_t> next{0}, done{0};
-    std::mutex mutex;
-    std::condition_variable finished;
   };
   auto shared = std::make_shared<Shared>();
   auto work = [shared, count, &piece] {
     for (int64_t i; (i = shared->next.fetch_add(1)) < count;) {
       piece(i);
-      if (shared->done.fetch_add(1) + 1 == count) {
-        std::lock_guard<std::mutex> lock(shared->mutex);
-        shared->finished.notify_all();
-      }
+      shared->done.fetch_add(1);
     }
   };
   for (int64_t i = 0; i < helpers; ++i) pool.Schedule([work] { work(); });
   work();
-  std::unique_lock<std::mutex> lock(shared->mutex);
-  shared->finished.wait(lock, [&] { return shared->done.load() == count; });
+  // Pieces take microseconds; going to sleep and waking up would take longer.
+  for (int64_t spins = 0; shared->done.load() < count; ++spins) {
+    spins < 4096 ? _mm_pause() : std::this_thread::yield();
+  }
   computing.fetch_sub(1);
 }
 
-// Bytes of W that are multiplied with one panel after another while they stay in the L2 cache.
-constexpr int64_t kWeightBlock = 256 << 10;
+// Bytes of a panel of tokens, at most: it shares the L2 cache with a chunk of W.
 constexpr int64_t kPanelBytes = 512 << 10;
 
 // Rows of int8 weights as what they are multiplied as.
@@ -97,10 +92,10 @@ void RunLinear(ffi::ThreadPool& pool, const Input* x, LinearArgs<Output> args, c
     Pack<Type>(x + p * kPanel * in_dim, in_dim, std::min(kPanel, args.tokens - p * kPanel), args.in_units, kVectors,
                packed + p * panel_units, token_scale ? token_scale + p * kPanel : nullptr);
   });
-  const int64_t fit = std::max<int64_t>(1, kWeightBlock / (args.in_units * 4) / kChunk);
-  const int64_t block = fit * kChunk, blocks = (args.out_dim + block - 1) / block;
-  ForEach(pool, blocks, [=](int64_t b) {
-    const int64_t begin = b * block, end = std::min(args.out_dim, begin + block);
+  // A chunk of W stays in the L2 cache while it is multiplied with one panel after another.
+  const int64_t chunks = (args.out_dim + kChunk - 1) / kChunk;
+  ForEach(pool, chunks, [=](int64_t chunk) {
+    const int64_t begin = chunk * kChunk, end = std::min(args.out_dim, begin + kChunk);
     thread_local Rows rows;
     LinearArgs<Output> part = args;
     part.first_row = begin;

@@ -65,7 +65,7 @@ void LinearPanel(const LinearArgs<Output>& a, const int32_t* panel, int64_t firs
   for (int64_t n = begin; n < end; n += kChunk) {
     const int64_t rows = std::min(kChunk, end - n);
     Product<Type, kVectors>(a.w + (n - a.first_row) * a.in_units, a.in_units, 1, rows, panel, a.in_units, sums,
-                            kVectors * kLanes, a.offsets ? a.offsets + (n - a.first_row) : nullptr);
+                            kVectors * kLanes, a.offsets ? a.offsets + (n - a.first_row) : nullptr, first_token == 0);
     for (int64_t r = 0; r < rows; r += kLanes) {
       const __mmask16 mask = rows - r >= kLanes ? 0xffff : (__mmask16)((1u << (rows - r)) - 1);
       const __m512 scale = a.scale ? _mm512_maskz_loadu_ps(mask, a.scale + n + r) : _mm512_set1_ps(1.0f);

@@ -41,15 +41,20 @@ struct Int8 {
 //   x: [units, kVectors * 16] units
 //   y: [kRows, kVectors * 16] floats, rows `y_stride` apart
 //   offsets: [kRows], what sums start at; null: zero
+//   fetch: whether the rows after these are on their way from memory
 template <class Type, int kRows, int kVectors>
 void Tile(const int32_t* w, int64_t w_stride, int64_t w_step, const int32_t* x, int64_t units, float* y,
-          int64_t y_stride, const int32_t* offsets) {
+          int64_t y_stride, const int32_t* offsets, bool fetch) {
   typename Type::Sum sums[kRows][kVectors];
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v) sums[r][v] = Type::Start(offsets ? offsets[r] : 0);
   for (int64_t u = 0; u < units; ++u) {
     __m512i tokens[kVectors];
     for (int v = 0; v < kVectors; ++v) tokens[v] = _mm512_loadu_si512(x + (u * kVectors + v) * kLanes);
+    // The rows that come next: too many streams for the hardware to see.
+    if (fetch && u % kLanes == 0) {
+      for (int r = 0; r < kRows; ++r) __builtin_prefetch(w + (r + kRows) * w_stride + u);
+    }
 #pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
@@ -66,16 +71,16 @@ constexpr int kTileRows = std::min(12, 24 / kVectors);
 // Any number of rows of W times one panel.
 template <class Type, int kVectors, int kRows = kTileRows<kVectors>>
 void Product(const int32_t* w, int64_t w_stride, int64_t w_step, int64_t rows, const int32_t* x, int64_t units,
-             float* y, int64_t y_stride, const int32_t* offsets = nullptr) {
+             float* y, int64_t y_stride, const int32_t* offsets = nullptr, bool fetch = false) {
   int64_t r = 0;
   for (; r + kRows <= rows; r += kRows) {
     Tile<Type, kRows, kVectors>(w + r * w_stride, w_stride, w_step, x, units, y + r * y_stride, y_stride,
-                                offsets ? offsets + r : nullptr);
+                                offsets ? offsets + r : nullptr, fetch);
   }
   if constexpr (kRows > 1) {
     if (r < rows) {
       Product<Type, kVectors, kRows / 2>(w + r * w_stride, w_stride, w_step, rows - r, x, units, y + r * y_stride,
-                                         y_stride, offsets ? offsets + r : nullptr);
+                                         y_stride, offsets ? offsets + r : nullptr, fetch);
     }
   }
 }
