@@ -13,6 +13,7 @@ from jaxcls.errors import CheckpointError
 from jaxcls.info import describe
 from jaxcls.outputs import ClassificationRequestOutput
 from jaxcls.registry import architecture_names
+from kernels_cpu import library
 from tests.cli.rows_helpers import read_rows
 
 TEXTS = ["the cat sat on a mat", "a very sad dog", "happy", "", "not fast but slow under the blue tree"]
@@ -213,6 +214,7 @@ def test_info_says_what_would_be_loaded(bert_path: Path, bert: LLM) -> None:
     assert info["labels"] == ["negative", "neutral", "positive"]
     assert (info["pooling"], info["activation"], info["max_len"]) == ("CLS", "softmax", 160)
     assert (info["dtype"], info["backend"], info["problems"]) == ("float32", "cpu", None)
+    assert "float32" in info["kernels"] or library().reason in info["kernels"]
     assert info["memory_bytes"] == 4 * info["parameters"]
     assert info["buckets"] == [f"{b.rows} x {b.row_len}" for b in bert.model.ladder.buckets]
     (other,) = rows_of(jaxcls("info", bert_path, "--dtype", "bfloat16", "--pooler-config", '{"pooling_type": "MEAN"}'))

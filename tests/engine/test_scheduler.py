@@ -109,3 +109,9 @@ def test_where_rows_do_not_matter_full_steps_have_one_shape() -> None:
     plans = plan_all(scheduler)
     assert {plan.bucket for plan in plans[:-1]} == {Bucket(1, 512, 64)}
     assert sum(lengths) / sum(plan.bucket.num_tokens for plan in plans) > 0.94
+
+
+@pytest.mark.parametrize("short_row", [None, 512])
+def test_no_mix_of_lengths_up_to_512_needs_more_than_eight_programs(short_row: int | None) -> None:
+    ladder = make_ladder(max_len=512, max_tokens=512, max_seqs=256, short_row=short_row)
+    assert len(ladder.buckets) <= 8

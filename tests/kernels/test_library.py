@@ -3,12 +3,19 @@
 import platform
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.export
+import jax.numpy as jnp
 import pytest
 
 from kernels_cpu import library
 from kernels_cpu.build import CannotCompile, compile_library
+from kernels_pallas.linear import linear
+from kernels_pallas.varlen_attention import varlen_attention
 
 
 def test_a_missing_dtype_has_a_reason() -> None:
@@ -41,3 +48,19 @@ def test_a_compiler_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("CXX", str(broken))
     with pytest.raises(CannotCompile, match=r"this compiler is too old|no kernels for"):
         compile_library(tmp_path / "kernels.so")
+
+
+@pytest.mark.parametrize("platform_name", ["cpu", "tpu", "cuda"])
+def test_only_cpus_get_the_kernels(platform_name: str) -> None:
+    x = jax.ShapeDtypeStruct((64, 64), jnp.float32)
+    q, segments = jax.ShapeDtypeStruct((64, 4, 32), jnp.float32), jax.ShapeDtypeStruct((64,), jnp.int32)
+    attention = partial(varlen_attention, row_groups=((1, 64),), scale=1.0, causal=True)
+    programs: dict[str, Any] = {
+        "jaxcls_linear": (partial(linear, dtype=jnp.float32), (x, x)),
+        "jaxcls_attention": (lambda q, s: attention(q, q, q, s), (q, segments)),
+    }
+    for target, (function, arguments) in programs.items():
+        allowed = [jax.export.DisabledSafetyCheck.custom_call(target)]
+        export = jax.export.export(jax.jit(function), platforms=[platform_name], disabled_checks=allowed)
+        expected = platform_name == "cpu" and "float32" in library().dtypes
+        assert (target in export(*arguments).mlir_module()) == expected
