@@ -70,7 +70,7 @@ def test_what_the_compiler_is_asked_for(dtype: Any, product: str, highest: bool)
 
 def quantised(weight: np.ndarray, scale: np.ndarray, bias: np.ndarray | None, dtype: Any) -> Linear:
     layer = linear(weight, bias, dtype)
-    layer.quantise()
+    layer.quantise(int8_inputs=False)
     assert layer.scale is not None
     layer.weight[...], layer.scale[...] = jnp.asarray(weight, jnp.int8), jnp.asarray(scale, jnp.float32)
     return layer
@@ -95,7 +95,7 @@ def test_a_quantised_weight_stands_for_weight_times_scale(dtype: Any, biased: bo
 def test_quantising_leaves_room_for_a_stack() -> None:
     layer = linear(np.ones((4, 3)), None, jnp.bfloat16)
     layer.weight = nnx.Param(jnp.ones((2, 4, 3), jnp.bfloat16))
-    layer.quantise()
+    layer.quantise(int8_inputs=False)
     assert layer.scale is not None
     assert (layer.weight.shape, layer.weight.dtype) == ((2, 4, 3), jnp.int8)
     assert (layer.scale.shape, layer.scale.dtype) == ((2, 4), jnp.float32)
