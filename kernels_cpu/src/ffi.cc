@@ -52,17 +52,18 @@ struct Rows {
   std::vector<int32_t> converted, offsets;
 
   // bfloat16: whole numbers up to 127 are exact.
-  void Widen(const int8_t* w, int64_t count) {
+  const int32_t* Widen(const int8_t* w, int64_t count) {
     if ((int64_t)converted.size() < count / 2) converted.resize(count / 2);
     for (int64_t i = 0; i < count; i += 2 * kLanes) {
       const __m512i low = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)(w + i)));
       const __m512i high = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)(w + i + kLanes)));
       _mm512_storeu_si512(converted.data() + i / 2, ToBf16(_mm512_cvtepi32_ps(low), _mm512_cvtepi32_ps(high)));
     }
+    return converted.data();
   }
 
   // -128 times the sum of each row.
-  void Offsets(const int8_t* w, int64_t rows, int64_t in_dim) {
+  const int32_t* Offsets(const int8_t* w, int64_t rows, int64_t in_dim) {
     if ((int64_t)offsets.size() < rows) offsets.resize(rows);
     const __m512i ones = _mm512_set1_epi8(1);
     for (int64_t r = 0; r < rows; ++r) {
@@ -70,12 +71,13 @@ struct Rows {
       for (int64_t i = 0; i < in_dim; i += 64) sum = _mm512_dpbusd_epi32(sum, ones, _mm512_loadu_si512(w + r * in_dim + i));
       offsets[r] = -128 * _mm512_reduce_add_epi32(sum);
     }
+    return offsets.data();
   }
 };
 
-// `quantised`: W is int8; Bf16 converts it block by block, Int8 multiplies it as it is.
+// `w`: [out_dim, in_dim]; `quantised`: in int8, which Bf16 converts chunk by chunk and Int8 multiplies as it is.
 template <class Type, int kVectors, class Input, class Output>
-void RunLinear(ffi::ThreadPool& pool, const Input* x, LinearArgs<Output> args, const int8_t* quantised) {
+void RunLinear(ffi::ThreadPool& pool, const Input* x, LinearArgs<Output> args, const void* w, bool quantised) {
   constexpr int64_t kPanel = kVectors * kLanes;
   const int64_t panels = (args.tokens + kPanel - 1) / kPanel, panel_units = args.in_units * kPanel;
   thread_local std::vector<int32_t> storage;
@@ -94,35 +96,31 @@ void RunLinear(ffi::ThreadPool& pool, const Input* x, LinearArgs<Output> args, c
   });
   // A chunk of W stays in the L2 cache while it is multiplied with one panel after another.
   const int64_t chunks = (args.out_dim + kChunk - 1) / kChunk;
-  ForEach(pool, chunks, [=](int64_t chunk) {
-    const int64_t begin = chunk * kChunk, end = std::min(args.out_dim, begin + kChunk);
+  ForEach(pool, chunks, [=](int64_t number) {
     thread_local Rows rows;
-    LinearArgs<Output> part = args;
-    part.first_row = begin;
+    Chunk chunk{number * kChunk, std::min(kChunk, args.out_dim - number * kChunk), nullptr, nullptr};
+    const auto* own = static_cast<const char*>(w) + chunk.first * in_dim * (quantised ? 1 : 4 / Type::kPerUnit);
+    chunk.w = reinterpret_cast<const int32_t*>(own);
     if (quantised && Type::kPerUnit == 2) {
-      rows.Widen(quantised + begin * in_dim, (end - begin) * in_dim);
-      part.w = rows.converted.data();
+      chunk.w = rows.Widen(reinterpret_cast<const int8_t*>(own), chunk.rows * in_dim);
     } else if (quantised) {
-      rows.Offsets(quantised + begin * in_dim, end - begin, in_dim);
-      part.w = reinterpret_cast<const int32_t*>(quantised + begin * in_dim);
-      part.offsets = rows.offsets.data();
-    } else {
-      part.w = args.w + begin * args.in_units;
+      chunk.offsets = rows.Offsets(reinterpret_cast<const int8_t*>(own), chunk.rows, in_dim);
     }
     for (int64_t p = 0; p < panels; ++p) {
-      LinearPanel<Type, kVectors>(part, packed + p * panel_units, p * kPanel, begin, end);
+      LinearPanel<Type, kVectors>(args, packed + p * panel_units, p * kPanel, chunk);
     }
   });
 }
 
 template <class Type, class Input, class Output>
-void ChoosePanel(ffi::ThreadPool& pool, const Input* x, const LinearArgs<Output>& args, const int8_t* quantised) {
+void ChoosePanel(ffi::ThreadPool& pool, const Input* x, const LinearArgs<Output>& args, const void* w,
+                 bool quantised) {
   if (args.tokens <= kLanes) {
-    RunLinear<Type, 1>(pool, x, args, quantised);
+    RunLinear<Type, 1>(pool, x, args, w, quantised);
   } else if (args.tokens <= 2 * kLanes || args.in_units * 4 * kLanes * 4 > kPanelBytes) {
-    RunLinear<Type, 2>(pool, x, args, quantised);
+    RunLinear<Type, 2>(pool, x, args, w, quantised);
   } else {
-    RunLinear<Type, 4>(pool, x, args, quantised);
+    RunLinear<Type, 4>(pool, x, args, w, quantised);
   }
 }
 
@@ -135,15 +133,13 @@ ffi::Error LinearFrom(ffi::ThreadPool& pool, ffi::AnyBuffer x, ffi::AnyBuffer w,
     args.tokens = x.dimensions()[0];
     args.in_units = shape[1] / Type::kPerUnit;
     args.out_dim = shape[0];
-    const bool int8 = w.element_type() == ffi::DataType::S8;
-    const auto* quantised = int8 ? reinterpret_cast<const int8_t*>(w.untyped_data()) : nullptr;
-    args.w = reinterpret_cast<const int32_t*>(w.untyped_data());
     args.scale = scale.element_count() ? reinterpret_cast<const float*>(scale.untyped_data()) : nullptr;
     args.bias = bias.element_count() ? reinterpret_cast<const float*>(bias.untyped_data()) : nullptr;
     args.factor = factor.element_count() ? reinterpret_cast<const float*>(factor.untyped_data()) : nullptr;
     args.y = out;
     args.activation = static_cast<Activation>(activation);
-    ChoosePanel<Type>(pool, reinterpret_cast<const Input*>(x.untyped_data()), args, quantised);
+    ChoosePanel<Type>(pool, reinterpret_cast<const Input*>(x.untyped_data()), args, w.untyped_data(),
+                      w.element_type() == ffi::DataType::S8);
   };
   if (y->element_type() == ffi::DataType::F32) {
     fill(reinterpret_cast<float*>(y->untyped_data()));

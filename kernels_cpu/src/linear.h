@@ -43,48 +43,50 @@ inline void Store(uint16_t* y, __mmask16 mask, __m512 v) {
 template <class Output>
 struct LinearArgs {
   int64_t tokens, in_units, out_dim;
-  const int32_t* w;      // rows [first_row, ...) of [out_dim, in_units]
-  int64_t first_row;
-  const int32_t* offsets;       // of the same rows or null: what sums start at
-  const float* scale;           // [out_dim] or null: multiplies a row of W
-  const float* token_scale;     // [tokens] or null: multiplies a token
-  const float* bias;     // [out_dim] or null
-  const float* factor;   // [tokens, out_dim] or null: multiplies the activated result
-  Output* y;             // [tokens, out_dim]
+  const float* scale;        // [out_dim] or null: multiplies a row of W
+  const float* token_scale;  // [tokens] or null: multiplies a token
+  const float* bias;         // [out_dim] or null
+  const float* factor;       // [tokens, out_dim] or null: multiplies the activated result
+  Output* y;                 // [tokens, out_dim]
   Activation activation;
 };
 
 // Rows of W that are multiplied before their results are transposed: a multiple of every kTileRows and of 16.
 constexpr int64_t kChunk = 48;
 
-// One panel of tokens times rows [begin, end) of W.
+// At most kChunk rows of W, from row `first` on.
+struct Chunk {
+  int64_t first, rows;
+  const int32_t* w;        // [rows, in_units]
+  const int32_t* offsets;  // [rows] or null: what sums start at
+};
+
+// One panel of tokens times one chunk of W.
 template <class Type, int kVectors, class Output>
-void LinearPanel(const LinearArgs<Output>& a, const int32_t* panel, int64_t first_token, int64_t begin, int64_t end) {
+void LinearPanel(const LinearArgs<Output>& a, const int32_t* panel, int64_t first_token, const Chunk& chunk) {
   alignas(64) float sums[kChunk * kVectors * kLanes];
   const int64_t tokens = std::min<int64_t>(kVectors * kLanes, a.tokens - first_token);
-  for (int64_t n = begin; n < end; n += kChunk) {
-    const int64_t rows = std::min(kChunk, end - n);
-    Product<Type, kVectors>(a.w + (n - a.first_row) * a.in_units, a.in_units, 1, rows, panel, a.in_units, sums,
-                            kVectors * kLanes, a.offsets ? a.offsets + (n - a.first_row) : nullptr, first_token == 0);
-    for (int64_t r = 0; r < rows; r += kLanes) {
-      const __mmask16 mask = rows - r >= kLanes ? 0xffff : (__mmask16)((1u << (rows - r)) - 1);
-      const __m512 scale = a.scale ? _mm512_maskz_loadu_ps(mask, a.scale + n + r) : _mm512_set1_ps(1.0f);
-      const __m512 bias = a.bias ? _mm512_maskz_loadu_ps(mask, a.bias + n + r) : _mm512_setzero_ps();
-      for (int64_t t = 0; t < tokens; t += kLanes) {
-        __m512i block[kLanes];
-        for (int i = 0; i < kLanes; ++i) {
-          block[i] = r + i < rows ? _mm512_load_si512(sums + (r + i) * kVectors * kLanes + t) : _mm512_setzero_si512();
-        }
-        Transpose(block);
-        const int64_t count = std::min<int64_t>(kLanes, tokens - t);
-        for (int64_t i = 0; i < count; ++i) {
-          const int64_t at = (first_token + t + i) * a.out_dim + n + r;
-          __m512 v = _mm512_castsi512_ps(block[i]);
-          if (a.token_scale) v = _mm512_mul_ps(v, _mm512_set1_ps(a.token_scale[first_token + t + i]));
-          v = Activate(_mm512_fmadd_ps(v, scale, bias), a.activation);
-          if (a.factor) v = _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, a.factor + at));
-          Store(a.y + at, mask, v);
-        }
+  Product<Type, kVectors>(chunk.w, a.in_units, 1, chunk.rows, panel, a.in_units, sums, kVectors * kLanes, chunk.offsets,
+                          first_token == 0);
+  for (int64_t r = 0; r < chunk.rows; r += kLanes) {
+    const int64_t n = chunk.first + r, rows = chunk.rows - r;
+    const __mmask16 mask = rows >= kLanes ? 0xffff : (__mmask16)((1u << rows) - 1);
+    const __m512 scale = a.scale ? _mm512_maskz_loadu_ps(mask, a.scale + n) : _mm512_set1_ps(1.0f);
+    const __m512 bias = a.bias ? _mm512_maskz_loadu_ps(mask, a.bias + n) : _mm512_setzero_ps();
+    for (int64_t t = 0; t < tokens; t += kLanes) {
+      __m512i block[kLanes];
+      for (int i = 0; i < kLanes; ++i) {
+        block[i] = i < rows ? _mm512_load_si512(sums + (r + i) * kVectors * kLanes + t) : _mm512_setzero_si512();
+      }
+      Transpose(block);
+      const int64_t count = std::min<int64_t>(kLanes, tokens - t);
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t token = first_token + t + i, at = token * a.out_dim + n;
+        __m512 v = _mm512_castsi512_ps(block[i]);
+        if (a.token_scale) v = _mm512_mul_ps(v, _mm512_set1_ps(a.token_scale[token]));
+        v = Activate(_mm512_fmadd_ps(v, scale, bias), a.activation);
+        if (a.factor) v = _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, a.factor + at));
+        Store(a.y + at, mask, v);
       }
     }
   }

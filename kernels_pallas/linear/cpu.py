@@ -20,7 +20,7 @@ def unsupported(x: jax.Array, weight: jax.Array, dtype: DTypeLike, int8_inputs: 
     name = "bfloat16" if int8_inputs else jnp.dtype(dtype).name
     if name not in library().dtypes:
         return library().reason or f"there is no kernel for {name}"
-    if weight.dtype not in (jnp.dtype(name), jnp.int8) or (weight.dtype == jnp.int8 and name == "float32"):
+    if weight.dtype.name not in {"float32": ("float32",), "bfloat16": ("bfloat16", "int8")}[name]:
         return f"the weights are {weight.dtype}, not {name}"
     if x.ndim != 2:
         return "x must be [tokens, in]"
@@ -73,15 +73,8 @@ def _linear(
     return call(x, weight, *optional, activation=np.int64(get_args(Activation).index(activation)), rounded=int8_inputs)
 
 
-def _forward(
-    x: Float[Array, "T in"],
-    weight: Num[Array, "out in"],
-    scale: Float[Array, " out"] | None,
-    bias: Float[Array, " out"] | None,
-    factor: Float[Array, "T out"] | None,
-    *static: Any,
-) -> tuple[Float[Array, "T out"], tuple[jax.Array | None, ...]]:
-    return _linear(x, weight, scale, bias, factor, *static), (x, weight, scale, bias, factor)
+def _forward(*arguments: Any) -> tuple[Float[Array, "T out"], tuple[Any, ...]]:
+    return _linear(*arguments), arguments[:5]
 
 
 def _backward(

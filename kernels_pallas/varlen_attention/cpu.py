@@ -1,6 +1,7 @@
 """Attention as a compiled kernel for x86-64 CPUs (kernels_cpu/src/attention.h): no padding, no masked products."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,14 +56,8 @@ def varlen_attention(
     )
 
 
-def _forward(
-    q: Float[Array, "T N H"],
-    k: Float[Array, "T K H"],
-    v: Float[Array, "T K H"],
-    segment_ids: Int[Array, " T"],
-    *static: RowGroups | float | bool | int | None,
-) -> tuple[Float[Array, "T N H"], tuple[jax.Array, ...]]:
-    return varlen_attention(q, k, v, segment_ids, *static), (q, k, v, segment_ids)
+def _forward(*arguments: Any) -> tuple[Float[Array, "T N H"], tuple[Any, ...]]:
+    return varlen_attention(*arguments), arguments[:4]
 
 
 def _backward(
