@@ -82,3 +82,6 @@ class DummySource:
     def read(self, name: str) -> Float32[np.ndarray, "..."]:
         """One tensor, made afresh."""
         return random_tensor(self._seed, name, self._shapes[name])
+
+    def release(self, name: str) -> None:
+        """Nothing is held."""

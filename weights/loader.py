@@ -1,6 +1,7 @@
 """From a checkpoint to the arrays of a model: strict, one tensor at a time."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import jax
 import numpy as np
@@ -18,6 +19,7 @@ Progress = Callable[[int], None]
 
 _ALIGNMENT = 64  # bytes
 _HEAD_STD = 0.02
+_COPIED_AT_ONCE = 16 << 20  # bytes of a mapped file that are resident beside their copy
 _CHECKED_AT_ONCE = 1 << 16  # values: few enough for their temporaries to stay in the cache
 _EXPONENT_BITS = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F80_0000, "float64": 0x7FF0_0000_0000_0000}
 
@@ -36,7 +38,7 @@ def load(
 
     Layers may be unrolled (`layers.0.attn.q.weight`) or stacked (`layers.attn.q.weight`, with a leading layer axis);
     the target's paths tell. Host memory beyond the finished weights is bounded by the largest parameter and one
-    layer's tensor.
+    layer's tensor; where `put` takes over the host array, as on CPU, by one layer's tensor or a part of a larger one.
 
     A parameter `x.weight` that is int8 beside an `x.scale` is quantised as it is loaded, see
     `weights.quantise.quantise`: its scales need no rule, and no more than one layer's tensor is ever there unquantised.
@@ -68,7 +70,11 @@ def load(
             return _initial(row, seed)
         return fill.rule.made_by.apply([source.read(name) for name in row.sources])
 
-    loaded = _fill_all(fills, value, put, progress)
+    def release(row: Row) -> None:
+        for name in row.sources:
+            source.release(name)
+
+    loaded = _fill_all(fills, value, put, progress, release)
     return {path: loaded[path] for path in target}
 
 
@@ -92,7 +98,11 @@ def load_dummy(
 
 
 def _fill_all(
-    fills: list[Fill], value: Callable[[Fill, Row], Host], put: Put | None, progress: Progress | None
+    fills: list[Fill],
+    value: Callable[[Fill, Row], Host],
+    put: Put | None,
+    progress: Progress | None,
+    release: Callable[[Row], None] = lambda _: None,
 ) -> dict[str, jax.Array]:
     put = put or _put_on_default_device
     problems = Problems()
@@ -100,7 +110,13 @@ def _fill_all(
     for fill in fills:
         hosts = {path: _aligned_empty(tuple(spec.shape), np.dtype(spec.dtype)) for path, spec in fill.parts.items()}
         for i, row in enumerate(fill.rows):
-            _write([host[i, ...] if fill.stacked else host for host in hosts.values()], value(fill, row), row, problems)
+            _write(
+                [host[i, ...] if fill.stacked else host for host in hosts.values()],
+                value(fill, row),
+                row,
+                problems,
+                partial(release, row),
+            )
             if progress is not None:
                 progress(sum(host.nbytes for host in hosts.values()) // len(fill.rows))
         while hosts:
@@ -113,11 +129,11 @@ def _fill_all(
     return loaded
 
 
-def _write(places: list[Host], value: Host, row: Row, problems: Problems) -> None:
+def _write(places: list[Host], value: Host, row: Row, problems: Problems, release: Callable[[], None]) -> None:
     """Converts `value` into its place, or quantises it into those of weight and scales; records what is not finite."""
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is not finite, and named below
         if len(places) == 1:
-            places[0][...] = value
+            _copy(places[0], value, release)
         else:
             quantise(value, *places)
     seen = places[-1]  # a scale tells of its row
@@ -127,6 +143,18 @@ def _write(places: list[Host], value: Host, row: Row, problems: Problems) -> Non
         cause = "" if before else f": they are finite as {value.dtype} but too large for {seen.dtype}"
         of = f"{bad} of {seen.size} {'values' if len(places) == 1 else 'rows'}"
         problems.add(NON_FINITE, f"{' + '.join(row.sources)} (for {row.name}), {of}{cause}")
+    release()
+
+
+def _copy(place: Host, value: Host, release: Callable[[], None]) -> None:
+    """Copies part by part and lets go of each, so that a vocabulary's table is never there twice."""
+    rows = len(value) if value.ndim else 0
+    step = max(1, rows * _COPIED_AT_ONCE // max(1, value.nbytes))
+    for first in range(0, rows, step):
+        place[first : first + step] = value[first : first + step]
+        release()
+    if not rows:
+        place[...] = value
 
 
 def count_non_finite(array: Host) -> int:

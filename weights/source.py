@@ -67,6 +67,10 @@ class Source(Protocol):
         """One tensor. It may be a read-only view of a mapped file: copy what is to be kept."""
         ...
 
+    def release(self, name: str) -> None:
+        """Lets go of the memory that reading a tensor took; what `read` gave stays valid."""
+        ...
+
 
 @dataclass(frozen=True)
 class _Entry:
@@ -89,7 +93,6 @@ class SafetensorsFile:
             size = path.stat().st_size
             self._entries = _read_header(path, file.read, size)
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._resident = (0, 0)
 
     def names(self) -> list[str]:
         """All tensor names, in the order of the file's header."""
@@ -106,21 +109,20 @@ class SafetensorsFile:
     def read(self, name: str) -> Shaped[np.ndarray, "..."]:
         """A read-only view of one tensor in the mapped file."""
         entry = self._entries[name]
-        self._advise(entry.begin, entry.begin + entry.nbytes)
+        # Asking for the whole tensor at once makes a cold read several times faster than one page fault at a time.
+        self._advise("MADV_WILLNEED", entry)
         flat = np.frombuffer(self._map, np.uint8, entry.nbytes, entry.begin) if entry.nbytes else np.empty(0, np.uint8)
         return flat.view(entry.dtype).reshape(entry.shape)
 
-    def _advise(self, begin: int, end: int) -> None:
-        # Asking for the whole tensor at once makes a cold read several times faster than one page fault at a time.
-        # Letting go of the one before keeps the resident set at one tensor; a view of it stays valid, its pages would
-        # come back from the file.
-        if not hasattr(mmap, "MADV_WILLNEED"):  # Windows maps files but takes no advice
+    def release(self, name: str) -> None:
+        """Unmaps a tensor's pages; those that are looked at again come back from the file."""
+        self._advise("MADV_DONTNEED", self._entries[name])
+
+    def _advise(self, advice: str, entry: _Entry) -> None:
+        if not hasattr(mmap, advice) or not entry.nbytes:  # Windows maps files but takes no advice
             return
-        for advice, (first, last) in ((mmap.MADV_DONTNEED, self._resident), (mmap.MADV_WILLNEED, (begin, end))):
-            page = first - first % mmap.PAGESIZE
-            if last > first:
-                self._map.madvise(advice, page, last - page)
-        self._resident = (begin, end)
+        page = entry.begin - entry.begin % mmap.PAGESIZE
+        self._map.madvise(getattr(mmap, advice), page, entry.begin + entry.nbytes - page)
 
 
 class ShardedCheckpoint:
@@ -159,6 +161,10 @@ class ShardedCheckpoint:
     def read(self, name: str) -> Shaped[np.ndarray, "..."]:
         """A read-only view of one tensor in its mapped file."""
         return self._where[name].read(name)
+
+    def release(self, name: str) -> None:
+        """Unmaps a tensor's pages; those that are looked at again come back from the file."""
+        self._where[name].release(name)
 
 
 def open_checkpoint(path: Path) -> Source:

@@ -15,6 +15,8 @@ LAYERS, ROWS, COLUMNS = 24, 1024, 1024
 ROW = ROWS * COLUMNS * 4  # bytes of one layer's tensor, float32
 STACK = LAYERS * ROW
 TOTAL = 2 * STACK
+VOCABULARY, EMBED = 32 * 1024, 1024
+EMBEDDING = VOCABULARY * EMBED * 4
 TABLE = RuleTable(tuple(Rule(f"layers.{{layer}}.{name}", f"h.{{layer}}.{name}") for name in ("up", "down")))
 
 
@@ -38,6 +40,12 @@ def write(directory: Path) -> Path:
     return directory
 
 
+def write_embedding(directory: Path) -> Path:
+    """A checkpoint of one tensor of `EMBEDDING` bytes."""
+    save_file({"embed": np.ones((VOCABULARY, EMBED), np.float32)}, directory / "model.safetensors")
+    return directory
+
+
 class Greedy:
     """What the loader must not be: a source that holds everything before the first tensor is asked for."""
 
@@ -56,6 +64,9 @@ class Greedy:
 
     def read(self, name: str) -> np.ndarray:
         return self.arrays[name]
+
+    def release(self, name: str) -> None:
+        del name
 
 
 def copy_to_device(path: str, array: np.ndarray) -> jax.Array:
@@ -88,7 +99,12 @@ def main(path: str, source: str, layout: str) -> None:
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
     before = resident()["VmRSS"]
     opened = Greedy(Path(path)) if source == "greedy" else open_checkpoint(Path(path))
-    weights = load(opened, TABLE, target(stacked=layout == "stacked"), put=copy_to_device)
+    if layout == "embedding":
+        # As on CPU: the loader's own buffer becomes the weight.
+        spec = jax.ShapeDtypeStruct((VOCABULARY, EMBED), np.float32)
+        weights = load(opened, RuleTable((Rule("embed", "embed"),)), {"embed": spec})
+    else:
+        weights = load(opened, TABLE, target(stacked=layout == "stacked"), put=copy_to_device)
     after = resident()
     print(after["VmHWM"] - before, after["VmRSS"] - before)
     del weights

@@ -55,6 +55,9 @@ class ArraySource:
         self.reads.append(name)
         return self.arrays[name]
 
+    def release(self, name: str) -> None:
+        assert name in self.reads
+
 
 def assert_equal(loaded: dict[str, jax.Array], wanted: dict[str, np.ndarray]) -> None:
     assert loaded.keys() == wanted.keys()

@@ -53,7 +53,19 @@ def resident_bytes(checkpoint: Path, source: str, layout: str) -> tuple[int, int
     return peak, final
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc, which Linux has")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc, which Linux has")
+
+
+@on_linux
+def test_a_large_table_is_never_resident_twice(tmp_path: Path) -> None:
+    path = memory.write_embedding(tmp_path)
+    peak, final = resident_bytes(path, "lazy", "embedding")
+    assert final >= memory.EMBEDDING
+    # Beside the weight: the part of the mapped file that is being copied.
+    assert peak <= memory.EMBEDDING + memory.EMBEDDING // 8 + 4 * SLACK
+
+
+@on_linux
 def test_resident_memory_of_a_process_is_bounded_alike(checkpoint: Path) -> None:
     slack = 4 * SLACK  # allocator, threads, pages of the mapped file
     for layout, largest in (("stacked", memory.STACK), ("unrolled", memory.ROW)):

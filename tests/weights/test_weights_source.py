@@ -50,6 +50,7 @@ def test_a_read_is_a_view_that_stays_valid_and_cannot_be_written(tmp_path: Path)
         first[0] = 1
     for name in ("b", "c"):
         source.read(name)
+    source.release("a")
     np.testing.assert_array_equal(first, arrays["a"])
 
 
