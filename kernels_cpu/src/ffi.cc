@@ -44,9 +44,8 @@ void ForEach(ffi::ThreadPool& pool, int64_t count, Piece piece) {
   computing.fetch_sub(1);
 }
 
-// Bytes of a panel of tokens, at most, if it is to stay in the L2 cache. Wide panels need few rows of W at a time, which
-// matters where rows are a multiple of 4 KiB apart and share the same eight lines of an L1 cache: bert-base in float32 is
-// 1.09 times as fast on Zen 4 as with half of it (docs/zen4/performance.md).
+// Bytes of a panel of tokens, at most, if it is to stay in the L2 cache. Wide panels need few rows of W at a time: rows a
+// multiple of 4 KiB apart share the same eight lines of an L1 cache.
 constexpr int64_t kPanelBytes = 1 << 20;
 
 // Rows of int8 weights as what they are multiplied as.
