@@ -18,6 +18,11 @@ Rotation = tuple[Float[Array, "T half"], Float[Array, "T half"]]
 class Attend(Protocol):
     """One step's attention op: knows the packing, the scale and the direction, not the weights."""
 
+    @property
+    def num_tokens(self) -> Int[Array, ""]:
+        """Where the last sequence of the step ends; what follows is padding."""
+        ...
+
     def __call__(
         self,
         q: Float[Array, "T N H"],
@@ -63,15 +68,15 @@ class Attention(nnx.Module):
         window: int | Int[Array, ""] | None = None,
     ) -> Float[Array, "T D"]:
         """Attends; `rotation` are rope's (cos, sin), None for models with absolute positions."""
-        num_tokens, dtype = x.shape[0], self.o.dtype
+        dtype, count = self.o.dtype, attend.num_tokens
         # What a norm or a rotation follows is rounded after it.
         exact = jnp.float32 if rotation is not None or self.q_norm is not None else dtype
-        q = self.q(x, out_dtype=exact).reshape(num_tokens, -1, self.head_dim)
-        k = self.k(x, out_dtype=exact).reshape(num_tokens, -1, self.head_dim)
-        v = self.v(x, out_dtype=dtype).reshape(num_tokens, -1, self.head_dim)
+        q = self.q(x, num_tokens=count, out_dtype=exact).reshape(len(x), -1, self.head_dim)
+        k = self.k(x, num_tokens=count, out_dtype=exact).reshape(len(x), -1, self.head_dim)
+        v = self.v(x, num_tokens=count, out_dtype=dtype).reshape(len(x), -1, self.head_dim)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         if rotation is not None:
             q, k = rotate(q, *rotation), rotate(k, *rotation)
         out = attend(q.astype(dtype), k.astype(dtype), v, window=window)
-        return self.o(out.reshape(num_tokens, -1))
+        return self.o(out.reshape(len(x), -1), num_tokens=count)

@@ -40,6 +40,7 @@ class Linear(nnx.Module):
         *,
         activation: str | None = None,
         factor: Float[Array, "*batch out"] | None = None,
+        num_tokens: Int[Array, ""] | None = None,
         out_dtype: DTypeLike = jnp.float32,
     ) -> Float[Array, "*batch out"]:
         """Applies the layer to the last axis.
@@ -48,6 +49,7 @@ class Linear(nnx.Module):
             x: inputs.
             activation: by its name in config.json, applied to the result.
             factor: multiplies the activated result.
+            num_tokens: rows from this one on are padding and need not be computed; None: there is none.
             out_dtype: `self.dtype` where the next product takes the result: it would be rounded there.
         """
         scale = None if self.scale is None else self.scale[...]
@@ -55,9 +57,9 @@ class Linear(nnx.Module):
         fused = FUSED.get(activation or "linear")
         call = partial(linear, x, self.weight[...], scale, bias, int8_inputs=self.int8_inputs, dtype=self.dtype)
         if fused is not None:
-            return call(factor, activation=fused, out_dtype=out_dtype)
+            return call(factor, num_tokens, activation=fused, out_dtype=out_dtype)
         assert activation is not None
-        y = activation_function(activation)(call())
+        y = activation_function(activation)(call(None, num_tokens))
         return (y if factor is None else y * factor).astype(out_dtype)
 
     def quantise(self, *, int8_inputs: bool) -> None:

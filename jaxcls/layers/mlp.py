@@ -2,7 +2,7 @@
 
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxcls.layers.linear import Linear
 
@@ -16,9 +16,11 @@ class MLP(nnx.Module):
         self.up = Linear(dim, mlp_dim, bias=bias, dtype=dtype, rngs=rngs)
         self.down = Linear(mlp_dim, dim, bias=bias, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "T D"]) -> Float[Array, "T D"]:
-        """Applies the block to every token."""
-        dtype = self.down.dtype
-        if self.gate is None:
-            return self.down(self.up(x, activation=self.act, out_dtype=dtype))
-        return self.down(self.up(x, factor=self.gate(x, activation=self.act), out_dtype=dtype))
+    def __call__(self, x: Float[Array, "T D"], num_tokens: Int[Array, ""] | None = None) -> Float[Array, "T D"]:
+        """Applies the block to every token; rows from `num_tokens` on are padding."""
+        gate = None
+        if self.gate is not None:
+            gate = self.gate(x, activation=self.act, num_tokens=num_tokens)
+        activation = self.act if gate is None else None
+        hidden = self.up(x, activation=activation, factor=gate, num_tokens=num_tokens, out_dtype=self.down.dtype)
+        return self.down(hidden, num_tokens=num_tokens)

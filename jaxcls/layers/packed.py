@@ -1,6 +1,7 @@
 """The packed batch: all that one step receives besides the weights."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -44,17 +45,31 @@ class PackedBatch:
         """Length of each token's sequence; 0 for padding."""
         return jnp.where(self.segment_ids >= 0, self.lengths[self.segment_ids], 0)
 
+    def num_tokens(self) -> Int[Array, ""]:
+        """Where the last sequence ends; every position from there on is padding."""
+        return jnp.max(jnp.asarray(self.starts) + self.lengths)
+
     def attend(self, *, scale: float, causal: bool) -> Attend:
         """The attention op of this batch."""
+        op = partial(varlen_attention, row_groups=self.row_groups, scale=scale, causal=causal)
+        return PackedAttention(op, jnp.asarray(self.segment_ids), self.num_tokens())
 
-        def run(
-            q: Float[Array, "T N H"],
-            k: Float[Array, "T K H"],
-            v: Float[Array, "T K H"],
-            *,
-            window: int | Int[Array, ""] | None,
-        ) -> Float[Array, "T N H"]:
-            op = partial(varlen_attention, row_groups=self.row_groups, scale=scale, causal=causal, window=window)
-            return op(q, k, v, jnp.asarray(self.segment_ids))
 
-        return run
+@dataclasses.dataclass(frozen=True)
+class PackedAttention:
+    """`varlen_attention` with everything given but q, k, v and the window."""
+
+    op: Callable[..., Float[Array, "T N H"]]
+    segment_ids: Int[Array, " T"]
+    num_tokens: Int[Array, ""]
+
+    def __call__(
+        self,
+        q: Float[Array, "T N H"],
+        k: Float[Array, "T K H"],
+        v: Float[Array, "T K H"],
+        *,
+        window: int | Int[Array, ""] | None,
+    ) -> Float[Array, "T N H"]:
+        """Attends within each sequence."""
+        return self.op(q, k, v, self.segment_ids, window=window)

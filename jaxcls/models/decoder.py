@@ -43,7 +43,7 @@ class DecoderLayer(nnx.Module):
     ) -> Float[Array, "T D"]:
         """One block."""
         x = x + self.attn(self.attn_norm(x), attend, rotation=rotation, window=window)
-        return x + self.mlp(self.mlp_norm(x))
+        return x + self.mlp(self.mlp_norm(x), attend.num_tokens)
 
 
 class DecoderClassifier(nnx.Module):

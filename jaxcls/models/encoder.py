@@ -63,7 +63,7 @@ class EncoderLayer(nnx.Module):
     def __call__(self, x: Float[Array, "T D"], attend: Attend) -> Float[Array, "T D"]:
         """One block."""
         x = self.attn_norm(x + self.attn(x, attend))
-        return self.mlp_norm(x + self.mlp(x))
+        return self.mlp_norm(x + self.mlp(x, attend.num_tokens))
 
 
 class EncoderClassifier(nnx.Module):

@@ -91,9 +91,11 @@ void RunLinear(ffi::ThreadPool& pool, const Input* x, LinearArgs<Output> args, c
     args.token_scale = token_scale = token_scales.data();
   }
   const int64_t in_dim = args.in_units * Type::kPerUnit;
+  const int64_t last = (args.tokens - (panels - 1) * kPanel + kLanes - 1) / kLanes;
+  auto vectors = [=](int64_t p) { return p + 1 < panels ? kVectors : last; };
   ForEach(pool, panels, [=](int64_t p) {
-    Pack<Type>(x + p * kPanel * in_dim, in_dim, std::min(kPanel, args.tokens - p * kPanel), args.in_units, kVectors,
-               packed + p * panel_units, token_scale ? token_scale + p * kPanel : nullptr);
+    Pack<Type>(x + p * kPanel * in_dim, in_dim, std::min(kPanel, args.tokens - p * kPanel), args.in_units,
+               (int)vectors(p), packed + p * panel_units, token_scale ? token_scale + p * kPanel : nullptr);
   });
   // A chunk of W stays in the L2 cache while it is multiplied with one panel after another.
   const int64_t chunks = (args.out_dim + kChunk - 1) / kChunk;
@@ -108,7 +110,7 @@ void RunLinear(ffi::ThreadPool& pool, const Input* x, LinearArgs<Output> args, c
       chunk.offsets = rows.Offsets(reinterpret_cast<const int8_t*>(own), chunk.rows, in_dim);
     }
     for (int64_t p = 0; p < panels; ++p) {
-      LinearPanel<Type, kVectors>(args, packed + p * panel_units, p * kPanel, chunk);
+      AnyPanel<Type, kVectors>(vectors(p), args, packed + p * panel_units, p * kPanel, chunk);
     }
   });
 }
@@ -116,22 +118,25 @@ void RunLinear(ffi::ThreadPool& pool, const Input* x, LinearArgs<Output> args, c
 template <class Type, class Input, class Output>
 void ChoosePanel(ffi::ThreadPool& pool, const Input* x, const LinearArgs<Output>& args, const void* w,
                  bool quantised) {
-  if (args.tokens <= kLanes) {
-    RunLinear<Type, 1>(pool, x, args, w, quantised);
-  } else if (args.tokens <= 2 * kLanes || args.in_units * 4 * kLanes * 4 > kPanelBytes) {
+  if (args.in_units * 4 * kLanes * 4 > kPanelBytes) {
     RunLinear<Type, 2>(pool, x, args, w, quantised);
   } else {
     RunLinear<Type, 4>(pool, x, args, w, quantised);
   }
 }
 
+// How many of the rows are tokens: one number, or none, which means all.
+using TokenCount = ffi::Buffer<ffi::DataType::S32>;
+
 template <class Type, class Input>
 ffi::Error LinearFrom(ffi::ThreadPool& pool, ffi::AnyBuffer x, ffi::AnyBuffer w, ffi::AnyBuffer scale,
-                      ffi::AnyBuffer bias, ffi::AnyBuffer factor, ffi::Result<ffi::AnyBuffer> y, int64_t activation) {
+                      ffi::AnyBuffer bias, ffi::AnyBuffer factor, TokenCount num_tokens, ffi::Result<ffi::AnyBuffer> y,
+                      int64_t activation) {
   const auto shape = w.dimensions();
+  const int64_t rows = x.dimensions()[0];
   auto fill = [&](auto* out) {
     LinearArgs<std::remove_pointer_t<decltype(out)>> args{};
-    args.tokens = x.dimensions()[0];
+    args.tokens = num_tokens.element_count() ? std::clamp<int64_t>(num_tokens.typed_data()[0], 0, rows) : rows;
     args.in_units = shape[1] / Type::kPerUnit;
     args.out_dim = shape[0];
     args.scale = scale.element_count() ? reinterpret_cast<const float*>(scale.untyped_data()) : nullptr;
@@ -141,6 +146,7 @@ ffi::Error LinearFrom(ffi::ThreadPool& pool, ffi::AnyBuffer x, ffi::AnyBuffer w,
     args.activation = static_cast<Activation>(activation);
     ChoosePanel<Type>(pool, reinterpret_cast<const Input*>(x.untyped_data()), args, w.untyped_data(),
                       w.element_type() == ffi::DataType::S8);
+    std::memset(out + args.tokens * args.out_dim, 0, (rows - args.tokens) * args.out_dim * sizeof(*out));
   };
   if (y->element_type() == ffi::DataType::F32) {
     fill(reinterpret_cast<float*>(y->untyped_data()));
@@ -152,23 +158,24 @@ ffi::Error LinearFrom(ffi::ThreadPool& pool, ffi::AnyBuffer x, ffi::AnyBuffer w,
 
 // `rounded`: the product of int8 weights is one of int8 inputs too, each token with its own scale.
 ffi::Error Linear(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer w, ffi::AnyBuffer scale, ffi::AnyBuffer bias,
-                  ffi::AnyBuffer factor, ffi::Result<ffi::AnyBuffer> y, int64_t activation, bool rounded) {
+                  ffi::AnyBuffer factor, TokenCount num_tokens, ffi::Result<ffi::AnyBuffer> y, int64_t activation,
+                  bool rounded) {
   const auto from = x.element_type(), weights = w.element_type();
   if (weights == ffi::DataType::F32 && from == ffi::DataType::F32) {
-    return LinearFrom<F32, float>(pool, x, w, scale, bias, factor, y, activation);
+    return LinearFrom<F32, float>(pool, x, w, scale, bias, factor, num_tokens, y, activation);
   }
   if (weights == ffi::DataType::S8 && rounded && from == ffi::DataType::F32) {
-    return LinearFrom<Int8, float>(pool, x, w, scale, bias, factor, y, activation);
+    return LinearFrom<Int8, float>(pool, x, w, scale, bias, factor, num_tokens, y, activation);
   }
   if (weights == ffi::DataType::S8 && rounded && from == ffi::DataType::BF16) {
-    return LinearFrom<Int8, uint16_t>(pool, x, w, scale, bias, factor, y, activation);
+    return LinearFrom<Int8, uint16_t>(pool, x, w, scale, bias, factor, num_tokens, y, activation);
   }
   const bool bf16 = weights == ffi::DataType::BF16 || weights == ffi::DataType::S8;
   if (bf16 && from == ffi::DataType::F32) {
-    return LinearFrom<Bf16, float>(pool, x, w, scale, bias, factor, y, activation);
+    return LinearFrom<Bf16, float>(pool, x, w, scale, bias, factor, num_tokens, y, activation);
   }
   if (bf16 && from == ffi::DataType::BF16) {
-    return LinearFrom<Bf16, uint16_t>(pool, x, w, scale, bias, factor, y, activation);
+    return LinearFrom<Bf16, uint16_t>(pool, x, w, scale, bias, factor, num_tokens, y, activation);
   }
   return ffi::Error::InvalidArgument("jaxcls_linear: unsupported dtypes");
 }
@@ -235,6 +242,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxcls_linear, Linear,
                                   .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::AnyBuffer>()
+                                  .Arg<TokenCount>()
                                   .Ret<ffi::AnyBuffer>()
                                   .Attr<int64_t>("activation")
                                   .Attr<bool>("rounded"));

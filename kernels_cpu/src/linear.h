@@ -42,7 +42,7 @@ inline void Store(uint16_t* y, __mmask16 mask, __m512 v) {
 
 template <class Output>
 struct LinearArgs {
-  int64_t tokens, in_units, out_dim;
+  int64_t tokens, in_units, out_dim;  // `tokens`: those that are computed
   const float* scale;        // [out_dim] or null: multiplies a row of W
   const float* token_scale;  // [tokens] or null: multiplies a token
   const float* bias;         // [out_dim] or null
@@ -90,6 +90,16 @@ void LinearPanel(const LinearArgs<Output>& a, const int32_t* panel, int64_t firs
       }
     }
   }
+}
+
+// A panel of `vectors` vectors, at most kMost: the last one of a step need not be as wide as the others.
+template <class Type, int kMost, class Output>
+void AnyPanel(int64_t vectors, const LinearArgs<Output>& a, const int32_t* panel, int64_t first_token,
+              const Chunk& chunk) {
+  if constexpr (kMost > 1) {
+    if (vectors < kMost) return AnyPanel<Type, kMost - 1>(vectors, a, panel, first_token, chunk);
+  }
+  LinearPanel<Type, kMost>(a, panel, first_token, chunk);
 }
 
 }  // namespace jaxcls

@@ -6,7 +6,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Int, Num
 
 from kernels_pallas.linear import cpu, xla
 from kernels_pallas.linear.activations import Activation
@@ -22,6 +22,7 @@ def linear(
     scale: Float[Array, " out"] | None = None,
     bias: Float[Array, " out"] | None = None,
     factor: Float[Array, "*batch out"] | None = None,
+    num_tokens: Int[Array, ""] | None = None,
     *,
     activation: Activation = "none",
     int8_inputs: bool = False,
@@ -37,6 +38,8 @@ def linear(
         scale: of each row of an int8 weight, float32.
         bias: b.
         factor: multiplies the activated result; a gated MLP's gate.
+        num_tokens: int32; rows of x from this one on are padding, whose results are finite and meaningless. A kernel
+            skips them. None: there is no padding.
         activation: what is applied to x W^T + b, in float32.
         int8_inputs: x is rounded to int8 as well, each token with a scale of its own, and the product is one of whole
             numbers; for int8 weights.
@@ -51,7 +54,7 @@ def linear(
     if int8_inputs and weight.dtype != jnp.int8:
         raise ValueError(f"int8_inputs needs int8 weights, not {weight.dtype}")
     options = {"activation": activation, "int8_inputs": int8_inputs, "dtype": dtype, "out_dtype": out_dtype}
-    operands = (x, weight, scale, bias, factor)
+    operands = (x, weight, scale, bias, factor, num_tokens)
     if implementation == "xla":
         return xla.linear(*operands, **options)
     reason = cpu.unsupported(x, weight, dtype, int8_inputs)

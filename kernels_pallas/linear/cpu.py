@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Int, Num
 
 from kernels_cpu import library
 from kernels_pallas.linear import xla
@@ -37,6 +37,7 @@ def linear(
     scale: Float[Array, " out"] | None,
     bias: Float[Array, " out"] | None,
     factor: Float[Array, "T out"] | None,
+    num_tokens: Int[Array, ""] | None,
     *,
     activation: Activation,
     int8_inputs: bool,
@@ -49,17 +50,18 @@ def linear(
     x = x if x.dtype in takes else x.astype(takes[-1])
     out_dtype = jnp.dtype(out_dtype)
     stored = out_dtype if out_dtype in (jnp.float32, jnp.bfloat16) else jnp.dtype(jnp.float32)
-    y: Any = _linear(x, weight, scale, bias, factor, activation, int8_inputs, jnp.dtype(dtype), stored)
+    y: Any = _linear(x, weight, scale, bias, factor, num_tokens, activation, int8_inputs, jnp.dtype(dtype), stored)
     return y.astype(out_dtype)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7, 8))
+@partial(jax.custom_vjp, nondiff_argnums=(6, 7, 8, 9))
 def _linear(
     x: Float[Array, "T in"],
     weight: Num[Array, "out in"],
     scale: Float[Array, " out"] | None,
     bias: Float[Array, " out"] | None,
     factor: Float[Array, "T out"] | None,
+    num_tokens: Int[Array, ""] | None,
     activation: Activation,
     int8_inputs: bool,
     dtype: jnp.dtype,
@@ -70,11 +72,13 @@ def _linear(
     call = jax.ffi.ffi_call("jaxcls_linear", result, vmap_method="sequential")
     absent = jnp.zeros((0,), jnp.float32)
     optional = (absent if operand is None else operand.astype(jnp.float32) for operand in (scale, bias, factor))
-    return call(x, weight, *optional, activation=np.int64(get_args(Activation).index(activation)), rounded=int8_inputs)
+    count = jnp.zeros((0,), jnp.int32) if num_tokens is None else num_tokens.reshape(1)
+    number = np.int64(get_args(Activation).index(activation))
+    return call(x, weight, *optional, count, activation=number, rounded=int8_inputs)
 
 
 def _forward(*arguments: Any) -> tuple[Float[Array, "T out"], tuple[Any, ...]]:
-    return _linear(*arguments), arguments[:5]
+    return _linear(*arguments), arguments[:5]  # rows that are not tokens have no gradient
 
 
 def _backward(
@@ -86,7 +90,7 @@ def _backward(
     gradient: Float[Array, "T out"],
 ) -> tuple[Any, ...]:
     options = {"activation": activation, "int8_inputs": int8_inputs, "dtype": dtype, "out_dtype": out_dtype}
-    return jax.vjp(partial(xla.linear, **options), *saved)[1](gradient)
+    return *jax.vjp(partial(xla.linear, num_tokens=None, **options), *saved)[1](gradient), None
 
 
 _linear.defvjp(_forward, _backward)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int8, Num
+from jaxtyping import Array, Float, Int, Int8, Num
 
 from kernels_pallas.linear.activations import ACTIVATIONS, Activation
 
@@ -14,6 +14,7 @@ def linear(
     scale: Float[Array, " out"] | None,
     bias: Float[Array, " out"] | None,
     factor: Float[Array, "*batch out"] | None,
+    num_tokens: Int[Array, ""] | None,
     *,
     activation: Activation,
     int8_inputs: bool,
@@ -24,8 +25,9 @@ def linear(
 
     The product accumulates in float32 whatever the dtype: without that, XLA on CPU converts both bfloat16 operands,
     weights included, to float32 in every call. Whole numbers up to 127 are exact in every dtype, so a scale need only
-    multiply what the product gives.
+    multiply what the product gives. All rows are computed, whatever `num_tokens`.
     """
+    del num_tokens
     contracted = (((x.ndim - 1,), (1,)), ((), ()))
     if int8_inputs:
         x, token_scale = _int8(x)

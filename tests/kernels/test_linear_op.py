@@ -56,6 +56,27 @@ def test_products(implementation: Any, shape: tuple[int, int, int], dtype: Any) 
 
 
 @every
+@pytest.mark.parametrize("num_tokens", [0, 1, 16, 17, 40, 65, 100, 129, 130])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_padding_changes_no_token(implementation: Any, num_tokens: int, dtype: Any) -> None:
+    x, weight = draw(130, 64), draw(50, 64, dtype=dtype)
+    count = jnp.int32(num_tokens)
+    y = np.asarray(linear(x, weight, num_tokens=count, dtype=dtype, implementation=implementation))
+    alone = linear(x[:num_tokens], weight, dtype=dtype, implementation=implementation)
+    np.testing.assert_allclose(y[:num_tokens], alone, rtol=0, atol=1e-4)
+    assert np.isfinite(y).all()
+    if implementation == "cpu":
+        np.testing.assert_array_equal(y[num_tokens:], 0)
+
+
+@pytest.mark.skipif("cpu" not in IMPLEMENTATIONS, reason="this machine has no compiled kernels")
+def test_the_kernel_never_reads_padding() -> None:
+    x = draw(130, 64).at[70:].set(jnp.nan)
+    y = np.asarray(linear(x, draw(50, 64), num_tokens=jnp.int32(70), dtype=jnp.float32, implementation="cpu"))
+    assert np.isfinite(y).all()
+
+
+@every
 @pytest.mark.parametrize("activation", get_args(Activation))
 def test_bias_activation_and_factor(implementation: Any, activation: Any) -> None:
     # Up to +-60 or so, where the activations are flat or straight.
