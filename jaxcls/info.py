@@ -90,13 +90,13 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
     abstract = abstract_model(checkpoint, config)
     weights = _weights(checkpoint, abstract, config)
     chosen = checkpoint.pooler_config.use_activation
-    pooler = checkpoint.pooler("classify")
+    pooler = checkpoint.pooler(checkpoint.tasks[0])
     scale_paths = set(scales(abstract.target).values())
     return Description(
         model=str(model),
         path=str(checkpoint.path),
         commit=commit,
-        architecture=checkpoint.values["architectures"][0],
+        architecture=checkpoint.name,
         summary=checkpoint.architecture.summary,
         weight_files=weights.files,
         weight_dtypes=weights.dtypes,
@@ -114,7 +114,7 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
         pooling_reason=checkpoint.pooling_reason,
         activation=checkpoint.activation.name,
         activation_reason=checkpoint.activation.reason,
-        use_activation=True if chosen is None else chosen,
+        use_activation=not checkpoint.architecture.raw if chosen is None else chosen,
         logit_mean=pooler.mean,
         logit_sigma=pooler.sigma,
         max_len=checkpoint.max_len,

@@ -109,10 +109,11 @@ class LLM:
         return self._collect(map(self.model.pooling, pipeline), len(pipeline), use_tqdm)
 
     def warmup(self, *, use_tqdm: UseTqdm = True) -> None:
-        """Compiles every bucket of `classify` now, so that no later call waits for the compiler."""
+        """Compiles every bucket of the checkpoint's own task now, so that no later call waits for the compiler."""
         engine = Engine(self.model.runner, self.model.ladder, Stats())
         total = len(self.model.ladder.buckets)
-        for _ in _bar(use_tqdm, engine.warmup(), total, desc="Compiling buckets", unit="bucket"):
+        warmup = engine.warmup(self.model.checkpoint.tasks[0])
+        for _ in _bar(use_tqdm, warmup, total, desc="Compiling buckets", unit="bucket"):
             pass
 
     def _pipeline(

@@ -6,6 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from jaxcls.errors import ConfigError
 
+# What is scored: the first token of a sequence, the last that is not padding, the mean of all; or each token, whose
+# logits are averaged (MEAN_LOGITS), given as they are (ALL), or given where a step of reasoning ends (STEP).
+Pooling = Literal["CLS", "LAST", "MEAN", "MEAN_LOGITS", "ALL", "STEP"]
+TOKEN_POOLING: tuple[Pooling, ...] = ("ALL", "STEP")
+
 _REMOVED = {"softmax": "use_activation", "activation": "use_activation", "normalize": "use_activation"}
 
 

@@ -10,12 +10,12 @@ from jaxcls.config.engine import EngineConfig
 from jaxcls.config.hf import HfView
 from jaxcls.config.labels import Labels
 from jaxcls.config.overrides import apply_overrides
-from jaxcls.config.pooler import PoolerConfig
+from jaxcls.config.pooler import TOKEN_POOLING, PoolerConfig, Pooling
 from jaxcls.engine.request import Task
 from jaxcls.errors import ConfigError
 from jaxcls.inputs.load_tokenizer import load_tokenizer, read_json
 from jaxcls.inputs.tokenize import TextTokenizer
-from jaxcls.models.architecture import Architecture, ModelConfig, SequencePooling
+from jaxcls.models.architecture import Architecture, ModelConfig
 from jaxcls.pooling.activation import ScoreActivation, resolve_activation
 from jaxcls.pooling.pooler import Pooler
 from jaxcls.registry import find_architecture
@@ -32,10 +32,11 @@ class Checkpoint:
         path: where its files are.
         is_hub: whether they came from the hub.
         values: config.json after overrides.
+        name: the architecture's name in it.
         architecture: the registry's entry.
         config: the family's config.
         labels: class names and problem type.
-        pooling_type: how sequences are pooled, and `pooling_reason` why.
+        pooling_type: what is scored, and `pooling_reason` why.
         activation: what turns logits into probs, with its reason.
         pooler_config: the caller's overrides.
         max_len: longest prompt in tokens, and `max_len_reason` why.
@@ -44,15 +45,29 @@ class Checkpoint:
     path: Path
     is_hub: bool
     values: dict[str, Any]
+    name: str
     architecture: Architecture
     config: ModelConfig
     labels: Labels
-    pooling_type: SequencePooling
+    pooling_type: Pooling
     pooling_reason: str
     activation: ScoreActivation
     pooler_config: PoolerConfig
     max_len: int
     max_len_reason: str
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What it can be asked for, its own task first: a head for tokens has not learned to score sequences."""
+        return ("token_classify",) if self.pooling_type in TOKEN_POOLING else ("classify", "token_classify")
+
+    def check_task(self, task: Task) -> None:
+        """Raises ConfigError if the checkpoint does not do `task`."""
+        if task not in self.tasks:
+            raise ConfigError(
+                f"{self.name} scores tokens, not texts: use LLM.token_classify, or encode with "
+                "pooling_task='token_classify'"
+            )
 
     def pooler(self, task: Task) -> Pooler:
         """The pooler of a task."""
@@ -83,12 +98,14 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
     config = architecture.config(view)
     view.finish(name)
     pooler_config = options.pooler_config or PoolerConfig()
-    pooling_type, pooling_reason = _pooling(path, pooler_config, architecture, name)
+    own = architecture.pooling(config) if callable(architecture.pooling) else architecture.pooling
+    pooling_type, pooling_reason = _pooling(path, pooler_config, own, name)
     max_len, max_len_reason = _max_len(path, config, options.max_model_len)
     return Checkpoint(
         path=path,
         is_hub=is_hub,
         values=values,
+        name=name,
         architecture=architecture,
         config=config,
         labels=view.labels,
@@ -144,8 +161,14 @@ def _architecture_name(values: dict[str, Any], path: Path) -> str:
     return names[0]
 
 
-def _pooling(path: Path, overrides: PoolerConfig, architecture: Architecture, name: str) -> tuple[SequencePooling, str]:
+def _pooling(path: Path, overrides: PoolerConfig, own: Pooling, name: str) -> tuple[Pooling, str]:
     """PoolerConfig, then sentence-transformers' modules.json, then the architecture."""
+    if own in TOKEN_POOLING:
+        if overrides.pooling_type is not None:
+            raise ConfigError(
+                f"pooler_config: {name} scores tokens; pooling_type = {overrides.pooling_type!r} is not one"
+            )
+        return own, f"default of {name}"
     if overrides.pooling_type is not None:
         return overrides.pooling_type, "pooler_config"
     modules = path / "modules.json"
@@ -153,7 +176,7 @@ def _pooling(path: Path, overrides: PoolerConfig, architecture: Architecture, na
         if str(module.get("type", "")).endswith(".Pooling"):
             settings = read_json(path / str(module.get("path", "")) / "config.json")
             return _sentence_transformers_pooling(settings, modules), "modules.json"
-    return architecture.pooling, f"default of {name}"
+    return own, f"default of {name}"
 
 
 def _modules(path: Path) -> list[dict[str, Any]]:
@@ -169,8 +192,8 @@ def _modules(path: Path) -> list[dict[str, Any]]:
     return modules
 
 
-def _sentence_transformers_pooling(settings: dict[str, Any], source: Path) -> SequencePooling:
-    known: dict[str, SequencePooling] = {"cls": "CLS", "cls_token": "CLS", "mean": "MEAN", "mean_tokens": "MEAN"}
+def _sentence_transformers_pooling(settings: dict[str, Any], source: Path) -> Pooling:
+    known: dict[str, Pooling] = {"cls": "CLS", "cls_token": "CLS", "mean": "MEAN", "mean_tokens": "MEAN"}
     known |= {"lasttoken": "LAST"}
     chosen = [
         key.removeprefix("pooling_mode_") for key, on in settings.items() if key.startswith("pooling_mode_") and on

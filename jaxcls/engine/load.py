@@ -52,7 +52,10 @@ def abstract_model(checkpoint: Checkpoint, options: EngineConfig) -> AbstractMod
         dtype = jnp.dtype(jnp.float32 if on_cpu and options.quantization is None else jnp.bfloat16)
     else:
         dtype = jnp.dtype(_DTYPES[options.dtype])
-    stacked = not on_cpu if options.layer_layout == "auto" else options.layer_layout == "stacked"
+    stackable = checkpoint.architecture.stackable
+    if options.layer_layout == "stacked" and not stackable:
+        raise ConfigError(f"layer_layout='stacked': the layers of {checkpoint.name} differ; leave it out")
+    stacked = stackable and not on_cpu if options.layer_layout == "auto" else options.layer_layout == "stacked"
     build, config = checkpoint.architecture.build, checkpoint.config
 
     def make() -> nnx.Module:
@@ -87,7 +90,8 @@ def ladder(checkpoint: Checkpoint, options: EngineConfig, dtype: DTypeLike) -> L
     default = 512 if jax.default_backend() == "cpu" else 8192
     max_tokens = options.max_num_batched_tokens or default
     # A kernel that computes nothing masked needs no short rows: one shape does for all full steps.
-    short_row = max_tokens if exact_on_cpu(checkpoint.config.head_dim, dtype) else None
+    exact = checkpoint.config.plain_attention and exact_on_cpu(checkpoint.config.head_dim, dtype)
+    short_row = max_tokens if exact else None
     return make_ladder(
         max_len=checkpoint.max_len, max_tokens=max_tokens, max_seqs=options.max_num_seqs, short_row=short_row
     )

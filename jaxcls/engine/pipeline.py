@@ -53,6 +53,7 @@ class RequestBuilder:
     """Prompts of one call -> validated requests."""
 
     def __init__(self, model: Model, task: Task, params: PromptParams):
+        model.checkpoint.check_task(task)
         self._model, self._params = model, params
         self._task: Task = task
         self._options = tokenize_options(params.tokenization, max_len=model.checkpoint.max_len)

@@ -9,7 +9,7 @@ from jaxcls.engine.buckets import Ladder
 from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint, open_tokenizer
 from jaxcls.engine.converted import load_weights
 from jaxcls.engine.load import abstract_model, ladder, set_compilation_cache, with_weights
-from jaxcls.engine.request import Outcome, Task
+from jaxcls.engine.request import Outcome
 from jaxcls.engine.runner import ModelRunner
 from jaxcls.engine.stats import Stats
 from jaxcls.inputs.tokenize import TextTokenizer
@@ -20,8 +20,6 @@ from jaxcls.outputs import (
     RequestOutput,
     classification_output,
 )
-
-TASKS: tuple[Task, ...] = ("classify", "token_classify")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Model:
     def default_use_activation(self) -> bool:
         """What requests get that do not say."""
         chosen = self.checkpoint.pooler_config.use_activation
-        return True if chosen is None else chosen
+        return not self.checkpoint.architecture.raw if chosen is None else chosen
 
     def classification(self, outcome: Outcome) -> ClassificationRequestOutput:
         """The public output of one `classify` request."""
@@ -68,8 +66,8 @@ def load_model(options: EngineConfig) -> Model:
     set_compilation_cache(options.compilation_cache_dir)
     abstract = abstract_model(checkpoint, options)
     shapes, stats = ladder(checkpoint, options, abstract.dtype), Stats()
-    runner = ModelRunner(abstract, {task: checkpoint.pooler(task) for task in TASKS}, stats)
-    runner.prepare(empty_batch(shapes.buckets[0]), "classify")
+    runner = ModelRunner(abstract, {task: checkpoint.pooler(task) for task in checkpoint.tasks}, stats)
+    runner.prepare(empty_batch(shapes.buckets[0]), checkpoint.tasks[0])
     tokenizer = open_tokenizer(checkpoint, options)
     runner.state = with_weights(abstract, load_weights(checkpoint, abstract, options))
     return Model(options, checkpoint, tokenizer, runner, shapes, stats)

@@ -1,5 +1,6 @@
 """Multi-head attention over packed tokens; layout and masking are the business of the `attend` it is given."""
 
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
@@ -23,6 +24,10 @@ class Attend(Protocol):
         """Where the last sequence of the step ends; what follows is padding."""
         ...
 
+    def rows(self, x: Float[Array, "T *dims"]) -> Float[Array, "rows R *dims"]:
+        """Tokens by the rows they lie in; what depends on pairs of tokens (a bias) is computed row by row."""
+        ...
+
     def __call__(
         self,
         q: Float[Array, "T N H"],
@@ -30,8 +35,9 @@ class Attend(Protocol):
         v: Float[Array, "T K H"],
         *,
         window: int | Int[Array, ""] | None,
+        bias: Float[Array, "rows N R R"] | None = None,
     ) -> Float[Array, "T N H"]:
-        """Attends within each sequence."""
+        """Attends within each sequence; `bias` is added to the scaled scores."""
         ...
 
 
@@ -48,6 +54,7 @@ class Attention(nnx.Module):
         qkv_bias: bool,
         out_bias: bool,
         qk_norm_eps: float | None = None,
+        norm_offset: float = 0.0,
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
@@ -56,8 +63,9 @@ class Attention(nnx.Module):
         self.k = Linear(dim, num_kv_heads * head_dim, bias=qkv_bias, dtype=dtype, rngs=rngs)
         self.v = Linear(dim, num_kv_heads * head_dim, bias=qkv_bias, dtype=dtype, rngs=rngs)
         self.o = Linear(num_heads * head_dim, dim, bias=out_bias, dtype=dtype, rngs=rngs)
-        self.q_norm = None if qk_norm_eps is None else RMSNorm(head_dim, eps=qk_norm_eps)
-        self.k_norm = None if qk_norm_eps is None else RMSNorm(head_dim, eps=qk_norm_eps)
+        norm = partial(RMSNorm, head_dim, offset=norm_offset)
+        self.q_norm = None if qk_norm_eps is None else norm(eps=qk_norm_eps)
+        self.k_norm = None if qk_norm_eps is None else norm(eps=qk_norm_eps)
 
     def __call__(
         self,
@@ -66,6 +74,7 @@ class Attention(nnx.Module):
         *,
         rotation: Rotation | None = None,
         window: int | Int[Array, ""] | None = None,
+        bias: Float[Array, "rows N R R"] | None = None,
     ) -> Float[Array, "T D"]:
         """Attends; `rotation` are rope's (cos, sin), None for models with absolute positions."""
         dtype, count = self.o.dtype, attend.num_tokens
@@ -78,5 +87,5 @@ class Attention(nnx.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         if rotation is not None:
             q, k = rotate(q, *rotation), rotate(k, *rotation)
-        out = attend(q.astype(dtype), k.astype(dtype), v, window=window)
+        out = attend(q.astype(dtype), k.astype(dtype), v, window=window, bias=bias)
         return self.o(out.reshape(len(x), -1), num_tokens=count)

@@ -11,17 +11,18 @@ from jaxtyping import Array, Float
 class LayerNorm(nnx.Module):
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axis."""
 
-    def __init__(self, dim: int, *, eps: float):
+    def __init__(self, dim: int, *, eps: float, bias: bool = True):
         self.eps = eps
         self.weight = nnx.Param(jnp.ones((dim,), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros((dim,), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((dim,), jnp.float32)) if bias else None
 
     def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
         """Normalises in float32."""
         y = x.astype(jnp.float32)
         y = y - y.mean(axis=-1, keepdims=True)
         y = y * (jnp.square(y).mean(axis=-1, keepdims=True) + self.eps) ** -0.5
-        return y * self.weight[...] + self.bias[...]
+        y = y * self.weight[...]
+        return y if self.bias is None else y + self.bias[...]
 
 
 class RMSNorm(nnx.Module):

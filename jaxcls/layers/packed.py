@@ -49,19 +49,25 @@ class PackedBatch:
         """Where the last sequence ends; every position from there on is padding."""
         return jnp.max(jnp.asarray(self.starts) + self.lengths)
 
-    def attend(self, *, scale: float, causal: bool) -> Attend:
+    def attend(self, *, scale: float, causal: bool, soft_cap: float | None = None) -> Attend:
         """The attention op of this batch."""
-        op = partial(varlen_attention, row_groups=self.row_groups, scale=scale, causal=causal)
-        return PackedAttention(op, jnp.asarray(self.segment_ids), self.num_tokens())
+        op = partial(varlen_attention, row_groups=self.row_groups, scale=scale, causal=causal, soft_cap=soft_cap)
+        return PackedAttention(op, self.row_groups, jnp.asarray(self.segment_ids), self.num_tokens())
 
 
 @dataclasses.dataclass(frozen=True)
 class PackedAttention:
-    """`varlen_attention` with everything given but q, k, v and the window."""
+    """`varlen_attention` with everything given but what a layer gives."""
 
     op: Callable[..., Float[Array, "T N H"]]
+    row_groups: tuple[RowGroup, ...]
     segment_ids: Int[Array, " T"]
     num_tokens: Int[Array, ""]
+
+    def rows(self, x: Float[Array, "T *dims"]) -> Float[Array, "rows R *dims"]:
+        """Tokens by the rows they lie in."""
+        ((count, length),) = self.row_groups
+        return x.reshape(count, length, *x.shape[1:])
 
     def __call__(
         self,
@@ -70,6 +76,7 @@ class PackedAttention:
         v: Float[Array, "T K H"],
         *,
         window: int | Int[Array, ""] | None,
+        bias: Float[Array, "rows N R R"] | None = None,
     ) -> Float[Array, "T N H"]:
         """Attends within each sequence."""
-        return self.op(q, k, v, self.segment_ids, window=window)
+        return self.op(q, k, v, self.segment_ids, window=window, bias=bias)

@@ -102,7 +102,9 @@ def cos_sin(
 
 
 def rotate(x: Float[Array, "T N H"], cos: Float[Array, "T half"], sin: Float[Array, "T half"]) -> Float[Array, "T N H"]:
-    """Rotates pairs (i, i + H/2), the layout of Hugging Face checkpoints, in float32."""
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    """Rotates pairs (i, i + half), the layout of Hugging Face checkpoints, in float32; what is beyond 2 half stays."""
+    half = cos.shape[-1]
+    x = x.astype(jnp.float32)
+    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
     cos, sin = cos[:, None, :], sin[:, None, :]
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)

@@ -2,19 +2,17 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxcls.config.hf import HfView
+from jaxcls.config.pooler import Pooling
 from jaxcls.layers.head import ClassificationHead
 from jaxcls.layers.packed import PackedBatch
 from weights.rules import RuleTable
-
-# How the hidden states of a sequence become one: first token, last that is not padding, or mean.
-SequencePooling = Literal["CLS", "LAST", "MEAN"]
 
 
 @runtime_checkable
@@ -37,6 +35,10 @@ class ModelConfig(Protocol):
     def pad_token_id(self) -> int | None: ...
     @property
     def absolute_positions(self) -> bool: ...
+    @property
+    def plain_attention(self) -> bool:
+        """Whether scores are scaled products of queries and keys, nothing added and nothing capped."""
+        ...
 
 
 @runtime_checkable
@@ -58,8 +60,10 @@ class Architecture:
         config: strict reading of config.json into the family's config; every key accounted for.
         build: (config, rngs, dtype, stacked) -> module. Under `nnx.eval_shape` it costs nothing.
         weights: the rules from checkpoint tensors to the module's parameters.
-        pooling: the pooling type that the architecture's head was trained with.
+        pooling: what the architecture's head was trained to score; a function of the family's config where that says.
         example: a well-known checkpoint.
+        raw: whether logits are what users expect where they do not say (reward models).
+        stackable: whether all layers have the same parameters, so that they can be stacked.
     """
 
     names: tuple[str, ...]
@@ -67,5 +71,7 @@ class Architecture:
     config: Callable[[HfView], Any]
     build: Callable[[Any, nnx.Rngs, DTypeLike, bool], Any]
     weights: Callable[[Any], RuleTable]
-    pooling: SequencePooling
+    pooling: Pooling | Callable[[Any], Pooling]
     example: str
+    raw: bool = False
+    stackable: bool = True

@@ -1,6 +1,7 @@
 """BertForSequenceClassification: CLS token -> pooler (dense, tanh) -> classifier."""
 
 from jaxcls.config.hf import HfView
+from jaxcls.layers.head import POOLER
 from jaxcls.models.architecture import Architecture
 from jaxcls.models.encoder import EncoderClassifier, encoder_weights
 from jaxcls.models.encoder_config import EncoderConfig, encoder_config
@@ -12,7 +13,7 @@ def config(hf: HfView) -> EncoderConfig:
     # Written by the original TensorFlow conversion; the pooler they describe is not the one that exists.
     hf.ignore("directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers")
     hf.ignore("pooler_size_per_head", "pooler_type")
-    return encoder_config(hf, head="pooler", vocab_size=30522, pad_token_id=0, roberta_positions=False)
+    return encoder_config(hf, head=POOLER, vocab_size=30522, pad_token_id=0, roberta_positions=False)
 
 
 def weights(cfg: EncoderConfig) -> RuleTable:

@@ -59,7 +59,7 @@ class DecoderClassifier(nnx.Module):
             rngs=rngs,
         )
         self.final_norm = RMSNorm(cfg.embed_dim, eps=cfg.norm_eps, offset=cfg.norm_offset)
-        self.head = ClassificationHead(cfg.embed_dim, cfg.num_labels, kind="linear", bias=True, rngs=rngs)
+        self.head = ClassificationHead(cfg.embed_dim, cfg.num_labels, cfg.head, rngs=rngs)
 
     def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
         """Final hidden states of every packed token."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxcls.config.hf import HfView
 from jaxcls.config.rope import rope_config
+from jaxcls.layers.head import LINEAR, HeadConfig
 from jaxcls.layers.rope import RopeConfig
 
 Windows = tuple[int | None, ...]
@@ -36,8 +37,10 @@ class DecoderConfig:
     embed_scale: float = 1.0  # Gemma multiplies embeddings by sqrt(D)
     windows: tuple[int | None, ...] = ()  # one a layer; None = full attention
     bidirectional: bool = False
+    head: HeadConfig = LINEAR
     type_vocab_size: int = 0
     absolute_positions: bool = False
+    plain_attention: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -78,7 +78,7 @@ class EncoderClassifier(nnx.Module):
             stacked=stacked,
             rngs=rngs,
         )
-        self.head = ClassificationHead(cfg.embed_dim, cfg.num_labels, kind=cfg.head, bias=True, rngs=rngs)
+        self.head = ClassificationHead(cfg.embed_dim, cfg.num_labels, cfg.head, rngs=rngs)
 
     def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
         """Final hidden states of every packed token."""

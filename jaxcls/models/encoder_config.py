@@ -3,7 +3,7 @@
 import dataclasses
 
 from jaxcls.config.hf import HfView
-from jaxcls.layers.head import HeadKind
+from jaxcls.layers.head import HeadConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +22,11 @@ class EncoderConfig:
     pad_token_id: int | None
     activation: str
     norm_eps: float
-    head: HeadKind
+    head: HeadConfig
     # RoBERTa numbers positions from here, leaving out tokens equal to the padding id; None: plain 0, 1, 2 ...
     position_padding_id: int | None = None
     absolute_positions: bool = True
+    plain_attention: bool = True
 
     @property
     def head_dim(self) -> int:
@@ -34,7 +35,7 @@ class EncoderConfig:
 
 
 def encoder_config(
-    hf: HfView, *, head: HeadKind, vocab_size: int, pad_token_id: int, roberta_positions: bool
+    hf: HfView, *, head: HeadConfig, vocab_size: int, pad_token_id: int, roberta_positions: bool
 ) -> EncoderConfig:
     """Reads the keys that BERT and RoBERTa configs share; defaults are those of transformers' classes."""
     hf.expect("is_decoder", False)

@@ -4,6 +4,7 @@ The two are the same network; they differ in tokenizer and size only.
 """
 
 from jaxcls.config.hf import HfView
+from jaxcls.layers.head import DENSE
 from jaxcls.models.architecture import Architecture
 from jaxcls.models.encoder import EncoderClassifier, encoder_weights
 from jaxcls.models.encoder_config import EncoderConfig, encoder_config
@@ -13,7 +14,7 @@ from weights.rules import RuleTable
 def config(hf: HfView) -> EncoderConfig:
     """Reads config.json; defaults are transformers' RobertaConfig and XLMRobertaConfig."""
     vocab_size = 30522 if hf.raw("model_type", None) == "xlm-roberta" else 50265
-    return encoder_config(hf, head="dense", vocab_size=vocab_size, pad_token_id=1, roberta_positions=True)
+    return encoder_config(hf, head=DENSE, vocab_size=vocab_size, pad_token_id=1, roberta_positions=True)
 
 
 def weights(cfg: EncoderConfig) -> RuleTable:

@@ -1,11 +1,12 @@
 """Hidden states -> logits and scores, on device, in float32."""
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxcls.config.pooler import TOKEN_POOLING, Pooling
 from jaxcls.layers.head import ClassificationHead
 from jaxcls.layers.packed import PackedBatch
 from jaxcls.pooling.activation import ScoreActivation
@@ -24,14 +25,14 @@ class Pooler:
     """Pool, head, (z - mean) / sigma, activation where the request wants it.
 
     Attributes:
-        pooling_type: CLS, LAST, MEAN: one row a sequence; ALL: one row a token.
+        pooling_type: what is scored: one row a sequence; ALL and STEP: one row a token.
         activation: what turns logits into probs.
         mean: subtracted from the logits.
         sigma: divides the logits.
         pad_token_id: the id that LAST skips at the end, None if the model has none.
     """
 
-    pooling_type: Literal["CLS", "LAST", "MEAN", "ALL"]
+    pooling_type: Pooling
     activation: ScoreActivation
     mean: float = 0.0
     sigma: float = 1.0
@@ -39,10 +40,13 @@ class Pooler:
 
     def __call__(self, hidden: Float[Array, "T D"], batch: PackedBatch, head: ClassificationHead) -> PoolerOutput:
         """Scores a packed batch. `logits` are calibrated; `probs` equal them for requests without activation."""
-        logits = head(self._pool(hidden, batch), per_token=self.pooling_type == "ALL")
+        of_tokens = self.pooling_type in TOKEN_POOLING
+        logits = head(self._pool(hidden, batch), per_token=of_tokens or self.pooling_type == "MEAN_LOGITS")
+        if self.pooling_type == "MEAN_LOGITS":
+            logits = mean_tokens(logits, batch)
         logits = (logits - self.mean) / self.sigma
         wanted = batch.use_activation
-        if self.pooling_type == "ALL":
+        if of_tokens:
             wanted = wanted[batch.segment_ids]
         return PoolerOutput(jnp.where(wanted[:, None], self.activation(logits), logits), logits)
 
@@ -54,5 +58,5 @@ class Pooler:
                 return hidden[last_token(batch, self.pad_token_id)]
             case "MEAN":
                 return mean_tokens(hidden, batch)
-            case "ALL":
+            case "MEAN_LOGITS" | "ALL" | "STEP":
                 return hidden

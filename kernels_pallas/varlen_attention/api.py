@@ -25,6 +25,8 @@ def varlen_attention(
     scale: float,
     causal: bool,
     window: int | Int[Array, ""] | None = None,
+    soft_cap: float | None = None,
+    bias: Float[Array, "rows N R R"] | None = None,
     implementation: Implementation | None = None,
 ) -> Float[Array, "T N H"]:
     """Softmax attention inside each segment of a packed stream.
@@ -39,6 +41,8 @@ def varlen_attention(
         causal: whether a token sees only itself and earlier tokens of its segment.
         window: a token sees those at distance < window (causal: backwards only). None: no limit.
             May be a traced int32 scalar, so that layers of one scan can differ.
+        soft_cap: scores s become soft_cap * tanh(s / soft_cap) (Gemma 2). None: they stay as they are.
+        bias: added to the scaled scores of the rows, all of one length R; of one row if every row's is the same.
         implementation: "cpu" is a compiled kernel for x86-64 with AVX-512, "xla" runs everywhere, "reference" is the
             quadratic fp32 oracle for tests; None: the kernel on CPUs wherever it can, else "xla".
 
@@ -46,8 +50,8 @@ def varlen_attention(
         Attention output in q's dtype; scores and softmax are float32.
 
     Raises:
-        ValueError: N is not a multiple of K, the rows do not cover T, a window that is not traced is below 1, or the
-            implementation is unknown or cannot do this; says why.
+        ValueError: N is not a multiple of K, the rows do not cover T, a window that is not traced is below 1, a bias
+            does not fit the rows, or the implementation is unknown or cannot do this; says why.
     """
     num_tokens, num_heads, _ = q.shape
     if num_heads % k.shape[1]:
@@ -57,14 +61,18 @@ def varlen_attention(
         raise ValueError(f"row groups {row_groups} cover {covered} tokens, but there are {num_tokens}")
     if isinstance(window, int) and window < 1:
         raise ValueError(f"window must be at least 1, got {window}: a token sees itself")
-    run_xla = partial(xla.varlen_attention, row_groups=row_groups, scale=scale, causal=causal, window=window)
+    if bias is not None and not _fits(bias.shape, row_groups, num_heads):
+        raise ValueError(f"a bias of shape {bias.shape} does not fit {num_heads} heads and row groups {row_groups}")
+    options = {"row_groups": row_groups, "scale": scale, "causal": causal, "window": window, "soft_cap": soft_cap}
+    run_xla = partial(xla.varlen_attention, **options, bias=bias)
     reason = cpu.unsupported(q.shape[2], q.dtype, window)
+    if reason is None and not (soft_cap is None and bias is None):
+        reason = "scores are capped or have a bias"
     match implementation:
         case "xla":
             return run_xla(q, k, v, segment_ids)
         case "reference":
-            run = partial(reference.varlen_attention, row_groups=row_groups, scale=scale, causal=causal, window=window)
-            return run(q, k, v, segment_ids)
+            return reference.varlen_attention(q, k, v, segment_ids, **options, bias=bias)
         case "cpu":
             if reason is not None:
                 raise ValueError(f"implementation='cpu': {reason}; use 'xla'")
@@ -79,6 +87,13 @@ def varlen_attention(
             return jax.lax.platform_dependent(q, k, v, segment_ids, cpu=run_cpu, default=run_xla)
         case _:
             raise ValueError(f"unknown implementation {implementation!r}; choose 'xla', 'cpu' or 'reference'")
+
+
+def _fits(shape: tuple[int, ...], row_groups: tuple[RowGroup, ...], num_heads: int) -> bool:
+    if len(row_groups) != 1:
+        return False
+    count, length = row_groups[0]
+    return shape in ((count, num_heads, length, length), (1, num_heads, length, length))
 
 
 def exact_on_cpu(head_dim: int, dtype: DTypeLike) -> bool:

@@ -15,9 +15,10 @@ def varlen_attention(
     scale: float,
     causal: bool,
     window: int | Int[Array, ""] | None,
+    soft_cap: float | None = None,
+    bias: Float[Array, "rows N R R"] | None = None,
 ) -> Float[Array, "T N H"]:
-    """Quadratic in T; `row_groups` is irrelevant to the result and only part of the op's signature."""
-    del row_groups
+    """Quadratic in T; `row_groups` only say which tokens a bias is for."""
     group = q.shape[1] // k.shape[1]
     keys = jnp.repeat(k.astype(jnp.float32), group, axis=1)
     values = jnp.repeat(v.astype(jnp.float32), group, axis=1)
@@ -30,5 +31,12 @@ def varlen_attention(
         mask &= jnp.abs(distance) < window
     highest = jax.lax.Precision.HIGHEST
     scores = jnp.einsum("qnh,snh->nqs", q.astype(jnp.float32), keys, precision=highest) * scale
+    if soft_cap is not None:
+        scores = soft_cap * jnp.tanh(scores / soft_cap)
+    if bias is not None:
+        ((count, length),) = row_groups
+        for row in range(count):
+            part = slice(row * length, (row + 1) * length)
+            scores = scores.at[:, part, part].add(bias[row % bias.shape[0]])
     weights = jax.nn.softmax(jnp.where(mask, scores, -jnp.inf), axis=-1)
     return jnp.einsum("nqs,snh->qnh", weights, values, precision=highest).astype(q.dtype)

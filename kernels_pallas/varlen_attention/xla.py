@@ -31,36 +31,43 @@ def varlen_attention(
     scale: float,
     causal: bool,
     window: int | Int[Array, ""] | None,
+    soft_cap: float | None = None,
+    bias: Float[Array, "some N R R"] | None = None,
 ) -> Float[Array, "T N H"]:
     """See `kernels_pallas.varlen_attention.api.varlen_attention`."""
     outputs, start = [], 0
     for count, length in row_groups:
         part = slice(start, start + count * length)
         rows = [x[part].reshape(count, length, *x.shape[1:]) for x in (q, k, v, segment_ids)]
-        out = _attend_rows(*rows, window, scale=scale, causal=causal)
+        out = _attend_rows(*rows, window, bias, scale=scale, causal=causal, soft_cap=soft_cap)
         outputs.append(out.reshape(count * length, *q.shape[1:]))
         start = part.stop
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs)
 
 
 # jit: traced once for all layers of a model.
-@partial(jax.jit, static_argnames=("scale", "causal"))
+@partial(jax.jit, static_argnames=("scale", "causal", "soft_cap"))
 def _attend_rows(
     q: Float[Array, "rows R N H"],
     k: Float[Array, "rows R K H"],
     v: Float[Array, "rows R K H"],
     segments: Int[Array, "rows R"],
     window: int | Int[Array, ""] | None,
+    bias: Float[Array, "some N R R"] | None,
     *,
     scale: float,
     causal: bool,
+    soft_cap: float | None,
 ) -> Float[Array, "rows R N H"]:
     rows, length, num_heads, head_dim = q.shape
     # The scale goes into q, which is smaller than the scores.
     queries = (q * jnp.asarray(scale, q.dtype)).reshape(rows, length, k.shape[2], -1, head_dim)
-    operands = (queries.transpose(0, 2, 3, 1, 4), k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3), segments, window)
+    if bias is not None:
+        bias = bias.reshape(len(bias), k.shape[2], -1, length, length)
+    heads_first = (queries.transpose(0, 2, 3, 1, 4), k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3))
+    operands = (*heads_first, segments, window, bias)
     blocks = {limit: _block_size(rows, num_heads, length, limit) for limit in (CPU_SCORES, MAX_SCORES)}
-    attend = {limit: partial(_attend, causal=causal, block=block) for limit, block in blocks.items()}
+    attend = {limit: partial(_attend, causal=causal, soft_cap=soft_cap, block=block) for limit, block in blocks.items()}
     if blocks[CPU_SCORES] == blocks[MAX_SCORES]:
         out = attend[MAX_SCORES](*operands)
     else:
@@ -84,14 +91,16 @@ def _attend(
     v: Float[Array, "rows K R H"],
     segments: Int[Array, "rows R"],
     window: int | Int[Array, ""] | None,
+    bias: Float[Array, "some K G R R"] | None,
     *,
     causal: bool,
+    soft_cap: float | None,
     block: int | None,
 ) -> Float[Array, "rows K G R H"]:
     rows, length = segments.shape
     index = jnp.arange(length)
     if block is None:
-        return _softmax_product(q, k, v, _mask(segments, segments, index, index, causal, window))
+        return _softmax_product(q, k, v, _mask(segments, segments, index, index, causal, window), bias, soft_cap)
     blocks = length // block
 
     def attend_block(number: Int[Array, ""]) -> Float[Array, "1 K G Q H"]:
@@ -100,7 +109,11 @@ def _attend(
         row_segments = jax.lax.dynamic_slice_in_dim(segments, row, 1)
         mask = _mask(own, row_segments, start + jnp.arange(block), index, causal, window)
         queries = jax.lax.dynamic_slice(q, (row, 0, 0, start, 0), (1, *q.shape[1:3], block, q.shape[4]))
-        return _visible_keys(queries, k, v, mask, row)
+        own_bias = None
+        if bias is not None:
+            at = (row % len(bias), 0, 0, start, 0)
+            own_bias = jax.lax.dynamic_slice(bias, at, (1, *bias.shape[1:3], block, length))
+        return _visible_keys(queries, k, v, mask, own_bias, row, soft_cap)
 
     out = jax.lax.map(attend_block, jnp.arange(rows * blocks))
     out = out.reshape(rows, blocks, *q.shape[1:3], block, q.shape[4])
@@ -112,7 +125,9 @@ def _visible_keys(
     k: Float[Array, "rows K H R"],
     v: Float[Array, "rows K R H"],
     mask: Bool[Array, "1 Q R"],
+    bias: Float[Array, "1 K G Q R"] | None,
     row: Int[Array, ""],
+    soft_cap: float | None,
 ) -> Float[Array, "1 K G Q H"]:
     """The softmax product over the shortest range of the row's keys that holds every visible one."""
     length = mask.shape[2]
@@ -126,7 +141,9 @@ def _visible_keys(
         start = first * step
         keys = jax.lax.dynamic_slice(k, (row, 0, 0, start), (1, *k.shape[1:3], size))
         values = jax.lax.dynamic_slice(v, (row, 0, start, 0), (1, v.shape[1], size, v.shape[3]))
-        return _softmax_product(q, keys, values, jax.lax.dynamic_slice_in_dim(mask, start, size, axis=2))
+        part = None if bias is None else jax.lax.dynamic_slice_in_dim(bias, start, size, axis=4)
+        visible = jax.lax.dynamic_slice_in_dim(mask, start, size, axis=2)
+        return _softmax_product(q, keys, values, visible, part, soft_cap)
 
     return jax.lax.switch(last - first, [partial(over, (part + 1) * step) for part in range(parts)])
 
@@ -153,12 +170,18 @@ def _softmax_product(
     k: Float[Array, "rows K H R"],
     v: Float[Array, "rows K R H"],
     mask: Bool[Array, "rows Q R"],
+    bias: Float[Array, "some K G Q R"] | None,
+    soft_cap: float | None,
 ) -> Float[Array, "rows K G Q H"]:
     precision = jax.lax.Precision.HIGHEST if q.dtype == jnp.float32 else jax.lax.Precision.DEFAULT
     product = partial(jnp.matmul, precision=precision, preferred_element_type=jnp.float32)
     # Heads that share a key are rows of one product.
     merged = q.reshape(*q.shape[:2], -1, q.shape[4])
     scores = product(merged, k).reshape(*q.shape[:4], -1)
+    if soft_cap is not None:
+        scores = soft_cap * jnp.tanh(scores / soft_cap)
+    if bias is not None:
+        scores = scores + bias
     # Added, not selected: XLA on CPU computes a sum with the softmax and the product, a select apart from them.
     scores = scores + jnp.where(mask, 0.0, MASKED)[:, None, None]
     weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))

@@ -121,6 +121,37 @@ def compare(case: Case, implementation: Any, *, atol: float = 1e-5, **options: A
     assert np.isfinite(ours).all(), "padding must be finite"
 
 
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize(("rows", "row_len"), [(3, 8), (2, 512)])
+def test_soft_cap_and_bias(causal: bool, shared: bool, rows: int, row_len: int) -> None:
+    """Rows computed together and in blocks of queries; a bias of each row, and one of all."""
+    case = make((((rows, row_len),), [[row_len // 2, 3], *[[row_len]] * (rows - 1)]), head_dim=4)
+    bias = jax.random.normal(jax.random.key(0), (1 if shared else rows, 4, row_len, row_len))
+
+    def attend(implementation: Any, **changes: Any) -> np.ndarray:
+        options: Any = {"row_groups": case.row_groups, "causal": causal, "scale": 0.5, "soft_cap": 0.7, "bias": bias}
+        out = varlen_attention(
+            case.q, case.k, case.v, case.segments, implementation=implementation, **{**options, **changes}
+        )
+        return np.asarray(out)[case.real]
+
+    ours = attend("xla")
+    np.testing.assert_allclose(ours, attend("reference"), atol=2e-5, rtol=0)
+    np.testing.assert_array_equal(ours, attend(None))
+    for changes in ({"soft_cap": None}, {"bias": None}, {"bias": bias + jnp.arange(row_len)}):
+        assert np.abs(attend("xla", **changes) - ours).max() > 1e-3
+
+
+def test_what_a_bias_and_the_kernel_cannot_do() -> None:
+    case = make("one row")
+    with pytest.raises(ValueError, match=r"a bias of shape .* does not fit"):
+        call(case, bias=jnp.zeros((2, 4, 16, 16)))
+    if "cpu" in [implementation.name for implementation in IMPLEMENTATIONS]:
+        with pytest.raises(ValueError, match="scores are capped or have a bias; use 'xla'"):
+            call(case, implementation="cpu", soft_cap=1.0)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("causal", "window"), [(True, None), (False, None), (True, 3), (False, 2)])
 def test_the_reference_is_softmax_attention(layout: str, causal: bool, window: int | None) -> None:

@@ -4,9 +4,11 @@ A case is what a user has: the text of a config.json, and prompts as token ids. 
 seed and of each tensor's name and shape, so that a golden stores neither weights nor anything derived from them.
 """
 
+import importlib
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,10 +84,10 @@ def make_prompts(
 
 def all_cases() -> list[Case]:
     """Every case, sorted by name; names are unique."""
-    from tests.parity.decoder_cases import decoder_cases
-    from tests.parity.encoder_cases import encoder_cases
-
-    cases = sorted([*encoder_cases(), *decoder_cases()], key=lambda case: case.name)
+    folder = Path(__file__).parent
+    modules = [importlib.import_module(f"tests.parity.{path.stem}") for path in sorted(folder.glob("*_cases.py"))]
+    declared = [module.cases() for module in modules if hasattr(module, "cases")]
+    cases = sorted((case for cases in declared for case in cases), key=lambda case: case.name)
     if len({case.name for case in cases}) != len(cases):
         raise ValueError("two parity cases have the same name")
     return cases

@@ -205,7 +205,7 @@ def _case(prefix: str, variant: str, changes: Mapping[str, Any], *, attention: s
     return Case(name, config, make_prompts(name, config, lengths, **inputs), attention)
 
 
-def decoder_cases() -> Iterator[Case]:
+def cases() -> Iterator[Case]:
     """One case per variant of the tables above, each a change of one thing from its architecture's base."""
     for prefix in BASES:
         yield _case(prefix, "base", {}, pads=True)

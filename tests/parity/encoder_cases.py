@@ -138,7 +138,7 @@ def _case(prefix: str, variant: str, base: Mapping[str, Any], changes: Mapping[s
     return Case(name, config, make_prompts(name, config, lengths, **inputs))
 
 
-def encoder_cases() -> Iterator[Case]:
+def cases() -> Iterator[Case]:
     """One case per variant of the tables above, each a change of one thing from its architecture's base."""
     yield _case("bert", "base", BERT, {}, pads=True, types=True)
     yield _case("bert", "types-1", BERT, {"type_vocab_size": 1}, types=True)

@@ -15,7 +15,12 @@ import numpy as np
 import torch
 import transformers
 from safetensors import safe_open
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PreTrainedModel,
+)
 from transformers.utils import logging
 
 from tests.parity.cases import Case, Prompt
@@ -33,10 +38,15 @@ def saved_shapes(config: Mapping[str, Any]) -> Shapes:
     with TemporaryDirectory() as folder:
         config_file = Path(folder, "config.json")
         config_file.write_text(json.dumps(config))
-        model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
+        model = _auto_class(config).from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
         model.save_pretrained(folder)
         with safe_open(Path(folder, "model.safetensors"), "np") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in sorted(file.keys())}
+
+
+def _auto_class(config: Mapping[str, Any]) -> Any:
+    of_tokens = "ForTokenClassification" in config["architectures"][0]
+    return AutoModelForTokenClassification if of_tokens else AutoModelForSequenceClassification
 
 
 def load_model(folder: Path, *, attention: str) -> PreTrainedModel:
@@ -45,7 +55,8 @@ def load_model(folder: Path, *, attention: str) -> PreTrainedModel:
     Raises:
         ValueError: a tensor is missing, unexpected or misshapen.
     """
-    model, info = AutoModelForSequenceClassification.from_pretrained(
+    config = json.loads((folder / "config.json").read_text())
+    model, info = _auto_class(config).from_pretrained(
         folder, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
     )
     problems = {what: found for what, found in info.items() if found}
@@ -56,7 +67,7 @@ def load_model(folder: Path, *, attention: str) -> PreTrainedModel:
 
 @torch.no_grad()
 def run_model(model: PreTrainedModel, prompts: Sequence[Prompt]) -> np.ndarray:
-    """Logits of each prompt run alone, float32 [prompts, labels]."""
+    """Logits of each prompt run alone, float32 [prompts, labels]; of token classifiers [tokens, labels]."""
     rotary = getattr(model.base_model, "rotary_emb", None)
     rows = []
     for prompt in prompts:
@@ -67,8 +78,8 @@ def run_model(model: PreTrainedModel, prompts: Sequence[Prompt]) -> np.ndarray:
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if prompt.types is not None:
             inputs["token_type_ids"] = torch.tensor([prompt.types])
-        rows.append(model(**inputs).logits[0].numpy())
-    return np.stack(rows)
+        rows.append(np.atleast_2d(model(**inputs).logits[0].numpy()))
+    return np.concatenate(rows)
 
 
 def compute(case: Case, folder: Path) -> Golden:

@@ -30,11 +30,14 @@ def load_ours(case: Case, folder: Path, layout: Layout, **options: Any) -> LLM:
 
 
 def run_ours(llm: LLM, prompts: Sequence[Prompt]) -> np.ndarray:
-    """Logits of all prompts in one call, float32 [prompts, labels]."""
+    """Logits of all prompts in one call, float32 [prompts, labels]; of token classifiers [tokens, labels]."""
     inputs = [
         list(prompt.ids)
         if prompt.types is None
         else {"prompt_token_ids": list(prompt.ids), "token_type_ids": list(prompt.types)}
         for prompt in prompts
     ]
+    if "classify" not in llm.model.checkpoint.tasks:
+        outputs = llm.encode(inputs, pooling_task="token_classify", use_tqdm=False)
+        return np.concatenate([out.outputs.logits for out in outputs])
     return np.array([out.outputs.logits for out in llm.classify(inputs, use_tqdm=False)], np.float32)

@@ -74,16 +74,12 @@ def all_goldens() -> list[Golden]:
 
 
 def compress(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, dict[str, list[int]]]:
-    """Number of layers, and shapes by template: a layer's number becomes "{layer}".
-
-    Raises:
-        ValueError: the layers do not have the same tensors, of the same shapes.
-    """
+    """Number of layers, and shapes by template: a layer's number becomes "{layer}"."""
     numbers = [int(match[0]) for match in map(_LAYER.search, shapes) if match]
     layers = max(numbers, default=-1) + 1
     tensors = {_LAYER.sub("{layer}", name, count=1): list(shape) for name, shape in shapes.items()}
-    if expand(layers, tensors) != dict(shapes):
-        raise ValueError("the layers differ: their tensors cannot be stored as templates")
+    if expand(layers, tensors) != dict(shapes):  # layers that differ are written out
+        return 0, {name: list(shape) for name, shape in shapes.items()}
     return layers, tensors
 
 

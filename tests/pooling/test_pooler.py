@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 from packing import Sequence, pack
 
-from jaxcls.layers.head import ClassificationHead, HeadKind
+from jaxcls.layers.head import DENSE, LINEAR, POOLER, ClassificationHead, HeadConfig
 from jaxcls.layers.packed import PackedBatch
 from jaxcls.pooling.activation import ActivationName, ScoreActivation
 from jaxcls.pooling.pooler import Pooler, PoolerOutput
@@ -41,8 +41,8 @@ def hidden() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(24, DIM)).astype(np.float32)
 
 
-def make_head(kind: HeadKind = "linear", labels: int = LABELS) -> ClassificationHead:
-    head = ClassificationHead(DIM, labels, kind=kind, bias=True, rngs=nnx.Rngs(0))
+def make_head(kind: HeadConfig = LINEAR, labels: int = LABELS) -> ClassificationHead:
+    head = ClassificationHead(DIM, labels, kind, rngs=nnx.Rngs(0))
     rng = np.random.default_rng(1)
     for layer in (head.dense, head.score):
         if layer is not None and layer.bias is not None:
@@ -119,16 +119,16 @@ def test_all_scores_every_token(hidden: np.ndarray, batch: PackedBatch) -> None:
 @pytest.mark.parametrize(
     ("kind", "pooling", "dense"),
     [
-        ("linear", "CLS", False),
-        ("linear", "ALL", False),
-        ("pooler", "CLS", True),
+        (LINEAR, "CLS", False),
+        (LINEAR, "ALL", False),
+        (POOLER, "CLS", True),
         # BERT's pooler belongs to sequences: token classification leaves it out.
-        ("pooler", "ALL", False),
-        ("dense", "CLS", True),
-        ("dense", "ALL", True),
+        (POOLER, "ALL", False),
+        (DENSE, "CLS", True),
+        (DENSE, "ALL", True),
     ],
 )
-def test_heads(kind: HeadKind, pooling: Any, dense: bool, hidden: np.ndarray, batch: PackedBatch) -> None:
+def test_heads(kind: HeadConfig, pooling: Any, dense: bool, hidden: np.ndarray, batch: PackedBatch) -> None:
     head = make_head(kind)
     output = run(pooler(pooling), hidden, batch, head)
     rows = hidden if pooling == "ALL" else pooled("CLS", hidden, None)
@@ -137,7 +137,7 @@ def test_heads(kind: HeadKind, pooling: Any, dense: bool, hidden: np.ndarray, ba
 
 
 def test_heads_are_float32_for_bfloat16_models(hidden: np.ndarray, batch: PackedBatch) -> None:
-    head = make_head("dense")
+    head = make_head(DENSE)
     rounded = jnp.asarray(hidden, jnp.bfloat16)
     output = run(pooler("MEAN"), rounded, batch, head)
     assert output.logits.dtype == output.probs.dtype == np.float32
