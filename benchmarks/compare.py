@@ -45,7 +45,7 @@ class Comparison:
             for number in range(self.plan.rounds):
                 jobs = [job.without(self.done) for job in self.plan.jobs(model, config, number)]
                 if any(job.workloads for job in jobs):
-                    self.ceiling(model, number)
+                    self.ceilings(model, number)
                 for job in jobs:
                     self.measure(job, config)
 
@@ -105,16 +105,19 @@ class Comparison:
         arguments += ["--passes", str(self.args.passes), "--seconds", str(self.args.seconds)]
         return child.run(interpreter, "measure", arguments, self.args.timeout)
 
-    def ceiling(self, model: str, number: int) -> None:
-        """Rates of matrix multiplication, once a model and round."""
-        if any((row["model"], row["round"]) == (model, number) for row in self.rows if row["kind"] == "ceiling"):
-            return
-        interpreter = self.environments.interpreter(PEERS["jaxcls"].environment)
-        outcome = child.run(interpreter, "ceiling", ["--threads", str(self.args.threads)], self.args.timeout)
-        if outcome.error:
-            raise SystemExit(f"the ceiling could not be measured: {outcome.error}")
-        for row in outcome.rows:
-            self.write({"kind": "ceiling", "model": model, "round": number, **row})
+    def ceilings(self, model: str, number: int) -> None:
+        """Rates of matrix multiplication and of multiply-adds on registers, once a model and round."""
+        for kind, module in (("ceiling", "ceiling"), ("peak", "fma_peak")):
+            if any((row["model"], row["round"]) == (model, number) for row in self.rows if row["kind"] == kind):
+                continue
+            interpreter = self.environments.interpreter(PEERS["jaxcls"].environment)
+            outcome = child.run(interpreter, module, ["--threads", str(self.args.threads)], self.args.timeout)
+            if outcome.error and kind == "ceiling":
+                raise SystemExit(f"the ceiling could not be measured: {outcome.error}")
+            if outcome.error:  # another kind of CPU, or no compiler
+                print(f"no peak: {outcome.error}", file=sys.stderr)
+            for row in outcome.rows:
+                self.write({"kind": kind, "model": model, "round": number, **row})
 
     def finished(self, row: Row, job: Job, config: dict[str, Any], spawned: float) -> Row:
         """A measured row with what only the parent knows: accuracy, operations, and when the process was started."""

@@ -130,10 +130,13 @@ def _value(row: Row, metric: Metric) -> tuple[str, Column, float] | None:
     return None
 
 
-def share_of_ceiling(rows: Sequence[Row], column: Column, dtype: str, peer: str = OURS) -> float | None:
-    """Operations a second on real tokens over the machine's own rate of matrix multiplication, medians of the rounds.
+def share_of(
+    kind: Literal["ceiling", "peak"], rows: Sequence[Row], column: Column, dtype: str, peer: str = OURS
+) -> float | None:
+    """Operations a second on real tokens over a rate of the machine, medians of the rounds.
 
-    None where one of the two was not measured.
+    The rate is that of XLA's matrix multiplication ("ceiling"), or of multiply-adds on registers alone ("peak"). None
+    where one of the two was not measured.
     """
     model, workload = column
     rates = [
@@ -143,9 +146,7 @@ def share_of_ceiling(rows: Sequence[Row], column: Column, dtype: str, peer: str 
         and (row["dtype"], row["peer"]) == (dtype, peer)
     ]
     ceilings = [
-        row["gflops"]
-        for row in rows
-        if row["kind"] == "ceiling" and (row["model"], row["dtype"]) == (model, CEILING[dtype])
+        row["gflops"] for row in rows if row["kind"] == kind and (row["model"], row["dtype"]) == (model, CEILING[dtype])
     ]
     return statistics.median(rates) / statistics.median(ceilings) if rates and ceilings else None
 

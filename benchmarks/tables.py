@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.plan import LIMITS
 from benchmarks.results import Row, measurements
-from benchmarks.summary import OURS, Cell, Matrix, is_wrong, share_of_ceiling
+from benchmarks.summary import OURS, Cell, Matrix, is_wrong, share_of
 
 NONE = "-"
 
@@ -44,15 +44,19 @@ def against_best(matrix: Matrix, rows: Sequence[Row], dtype: str, *, ceiling: bo
         line = [column[0], column[1] or NONE, cell(matrix.cells.get((OURS, column))), best or NONE]
         line += [cell(matrix.cells[best, column]) if best else NONE, f"{ratio:.2f}" if ratio else NONE]
         if ceiling:
-            share = share_of_ceiling(rows, column, dtype)
-            line.append(f"{share:.0%}" if share else NONE)
+            line.append(_percent(share_of("ceiling", rows, column, dtype)))
+            line += [_percent(share_of("peak", rows, column, dtype, peer)) if peer else NONE for peer in (OURS, best)]
         lines.append(line)
     if ceiling:
-        header.append("share of the ceiling")
+        header += ["share of the ceiling", "of the peak", "best peer's of the peak"]
     if all(workload == "" for _, workload in matrix.columns):
         header, lines = _without(header, 1), [_without(line, 1) for line in lines]
     mean = matrix.mean_ratio()
     return table(header, lines) + (f"\n\nGeometric mean of the ratios: **{mean:.2f}**." if mean else "")
+
+
+def _percent(share: float | None) -> str:
+    return f"{share:.0%}" if share else NONE
 
 
 def everybody(matrix: Matrix) -> str:
@@ -129,6 +133,13 @@ def machine(rows: Sequence[Row]) -> str:
                     shapes.setdefault(shape, []).append(rates["median"])
         said = ", ".join(f"{shape} {_range(found)}" for shape, found in shapes.items())
         parts.append(f"* {dtype}: {said}")
+    peaks = {row["dtype"]: [] for row in rows if row["kind"] == "peak"}
+    for row in rows:
+        if row["kind"] == "peak":
+            peaks[row["dtype"]].append(row["gflops"])
+    if peaks:
+        said = ", ".join(f"{dtype} {_range(found)}" for dtype, found in peaks.items())
+        parts.append(f"\nMultiply-adds on registers alone, which no product can pass: {said}.")
     return "\n".join(parts)
 
 

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
         LabelScore,
         PoolingOutput,
         PoolingRequestOutput,
+        RewardOutput,
+        RewardRequestOutput,
+        Span,
+        TokenClassificationOutput,
+        TokenClassificationRequestOutput,
+        ZeroShotOutput,
+        ZeroShotRequestOutput,
     )
     from jaxcls.pooling_params import PoolingParams
 
@@ -33,6 +40,13 @@ _EXPORTS = {
     "LabelScore": "jaxcls.outputs",
     "PoolingOutput": "jaxcls.outputs",
     "PoolingRequestOutput": "jaxcls.outputs",
+    "RewardOutput": "jaxcls.outputs",
+    "RewardRequestOutput": "jaxcls.outputs",
+    "Span": "jaxcls.outputs",
+    "TokenClassificationOutput": "jaxcls.outputs",
+    "TokenClassificationRequestOutput": "jaxcls.outputs",
+    "ZeroShotOutput": "jaxcls.outputs",
+    "ZeroShotRequestOutput": "jaxcls.outputs",
 }
 
 __all__ = [
@@ -45,6 +59,13 @@ __all__ = [
     "PoolingOutput",
     "PoolingParams",
     "PoolingRequestOutput",
+    "RewardOutput",
+    "RewardRequestOutput",
+    "Span",
+    "TokenClassificationOutput",
+    "TokenClassificationRequestOutput",
+    "ZeroShotOutput",
+    "ZeroShotRequestOutput",
 ]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self, Unpack
 
 from jaxcls.config.engine import EngineOptions, engine_config
+from jaxcls.engine.call import Call
 from jaxcls.engine.engine import Engine
 from jaxcls.engine.pipeline import OnError, PromptParams, RequestBuilder, check_on_error
 from jaxcls.engine.request import Finished, Outcome, Request, Task
@@ -19,8 +20,20 @@ from jaxcls.engine.stats import Stats
 from jaxcls.errors import JaxclsError, PromptError
 from jaxcls.inputs.prompt import Prompt, prompt_list
 from jaxcls.llm import PoolingTask, check_task
-from jaxcls.outputs import ClassificationRequestOutput, PoolingRequestOutput
+from jaxcls.outputs import (
+    ClassificationRequestOutput,
+    OutputT,
+    PoolingRequestOutput,
+    RequestOutput,
+    RewardRequestOutput,
+    TokenClassificationRequestOutput,
+    ZeroShotRequestOutput,
+)
 from jaxcls.pooling_params import PoolingParams
+from jaxcls.reward import reward_call
+from jaxcls.spans import Aggregation
+from jaxcls.token_classify import token_classify_call
+from jaxcls.zero_shot import HYPOTHESIS, zero_shot_call
 
 
 class AsyncLLM:
@@ -69,6 +82,60 @@ class AsyncLLM:
         outcomes = await self._run(prompts, task, pooling_params, tokenization_kwargs, on_error)
         return [self.model.pooling(outcome) for outcome in outcomes]
 
+    async def token_classify(
+        self,
+        texts: str | Sequence[str],
+        *,
+        aggregation: Aggregation = "none",
+        ignore_labels: Sequence[str] = ("O",),
+        tokenization_kwargs: dict[str, Any] | None = None,
+        on_error: OnError = "raise",
+    ) -> list[TokenClassificationRequestOutput]:
+        """See `LLM.token_classify`."""
+        call = await asyncio.to_thread(
+            token_classify_call,
+            self.model,
+            texts,
+            aggregation=aggregation,
+            ignore=ignore_labels,
+            tokenization=tokenization_kwargs,
+            on_error=on_error,
+        )
+        return await self._call(call, on_error)
+
+    async def zero_shot(
+        self,
+        texts: str | Sequence[str],
+        labels: Sequence[str] | str,
+        *,
+        hypothesis_template: str = HYPOTHESIS,
+        multi_label: bool = False,
+        on_error: OnError = "raise",
+    ) -> list[ZeroShotRequestOutput]:
+        """See `LLM.zero_shot`."""
+        call = zero_shot_call(self.model, texts, labels, template=hypothesis_template, multi_label=multi_label)
+        return await self._call(call, on_error)
+
+    async def reward(
+        self,
+        prompts: Any,
+        responses: Sequence[str] | None = None,
+        *,
+        use_activation: bool | None = None,
+        tokenization_kwargs: dict[str, Any] | None = None,
+        on_error: OnError = "raise",
+    ) -> list[RewardRequestOutput]:
+        """See `LLM.reward`."""
+        call = await asyncio.to_thread(
+            reward_call,
+            self.model,
+            prompts,
+            responses,
+            use_activation=use_activation,
+            tokenization=tokenization_kwargs,
+        )
+        return await self._call(call, on_error)
+
     def close(self) -> None:
         """Stops the engine thread; calls that still wait fail."""
         self._worker.close()
@@ -78,6 +145,11 @@ class AsyncLLM:
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.close)
+
+    async def _call(self, call: Call[OutputT], on_error: OnError) -> list[RequestOutput[OutputT]]:
+        if not call.prompts:
+            return call.finish([])
+        return call.finish(await self._run(call.prompts, call.task, call.params, call.tokenization, on_error))
 
     async def _run(
         self, prompts: Any, task: Task, pooling_params: Any, tokenization_kwargs: Any, on_error: OnError
@@ -129,6 +201,60 @@ class _Worker:
             self._inbox.put(_Submit(ordered, future))
         future.add_done_callback(lambda f: self._inbox.put(_Cancel(ordered)) if f.cancelled() else None)
         return future
+
+    async def token_classify(
+        self,
+        texts: str | Sequence[str],
+        *,
+        aggregation: Aggregation = "none",
+        ignore_labels: Sequence[str] = ("O",),
+        tokenization_kwargs: dict[str, Any] | None = None,
+        on_error: OnError = "raise",
+    ) -> list[TokenClassificationRequestOutput]:
+        """See `LLM.token_classify`."""
+        call = await asyncio.to_thread(
+            token_classify_call,
+            self.model,
+            texts,
+            aggregation=aggregation,
+            ignore=ignore_labels,
+            tokenization=tokenization_kwargs,
+            on_error=on_error,
+        )
+        return await self._call(call, on_error)
+
+    async def zero_shot(
+        self,
+        texts: str | Sequence[str],
+        labels: Sequence[str] | str,
+        *,
+        hypothesis_template: str = HYPOTHESIS,
+        multi_label: bool = False,
+        on_error: OnError = "raise",
+    ) -> list[ZeroShotRequestOutput]:
+        """See `LLM.zero_shot`."""
+        call = zero_shot_call(self.model, texts, labels, template=hypothesis_template, multi_label=multi_label)
+        return await self._call(call, on_error)
+
+    async def reward(
+        self,
+        prompts: Any,
+        responses: Sequence[str] | None = None,
+        *,
+        use_activation: bool | None = None,
+        tokenization_kwargs: dict[str, Any] | None = None,
+        on_error: OnError = "raise",
+    ) -> list[RewardRequestOutput]:
+        """See `LLM.reward`."""
+        call = await asyncio.to_thread(
+            reward_call,
+            self.model,
+            prompts,
+            responses,
+            use_activation=use_activation,
+            tokenization=tokenization_kwargs,
+        )
+        return await self._call(call, on_error)
 
     def close(self) -> None:
         """Stops the thread."""

@@ -11,7 +11,7 @@ import jax
 from jaxcls.config.engine import EngineConfig, EngineOptions, engine_config
 from jaxcls.engine.checkpoint import DEMO, Checkpoint, open_checkpoint
 from jaxcls.engine.converted import ENTRY, layout
-from jaxcls.engine.load import AbstractModel, abstract_model, ladder
+from jaxcls.engine.load import AbstractModel, abstract_model, ladder, rule_table
 from kernels_cpu import library
 from weights import cache
 from weights import source as weight_files
@@ -40,6 +40,7 @@ class Description:
         backend: Where it would run.
         kernels: dtypes that compiled CPU kernels compute, or why there are none; None on other backends.
         labels: Class names in the order of the logits, and the `problem_type`.
+        head: Where the head comes from.
         pooling: How a sequence becomes one vector, and `pooling_reason` why.
         activation: What turns logits into scores, and `activation_reason` why.
         use_activation: Whether requests that do not say get scores (or logits).
@@ -65,6 +66,7 @@ class Description:
     kernels: str | None
     labels: list[str]
     problem_type: str | None
+    head: str
     pooling: str
     pooling_reason: str
     activation: str
@@ -110,6 +112,7 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
         kernels=_kernels() if jax.default_backend() == "cpu" else None,
         labels=list(checkpoint.labels.names),
         problem_type=checkpoint.labels.problem_type,
+        head=checkpoint.head_reason,
         pooling=checkpoint.pooling_type,
         pooling_reason=checkpoint.pooling_reason,
         activation=checkpoint.activation.name,
@@ -168,7 +171,7 @@ def _weights(checkpoint: Checkpoint, model: AbstractModel, config: EngineConfig)
         dtypes[str(source.dtype(name))] += prod(shape)
     problems = None
     try:
-        table = checkpoint.architecture.weights(checkpoint.config)
+        table = rule_table(checkpoint, shapes)
         check_names(shapes, table, model.target, head_init=config.head_init)
     except CheckpointError as error:
         problems = str(error)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, Unpack
 
 from jaxcls.config.engine import EngineOptions, engine_config
+from jaxcls.engine.call import Call
 from jaxcls.engine.engine import Engine
 from jaxcls.engine.pipeline import OnError, Pipeline, PromptParams
 from jaxcls.engine.request import Task
@@ -12,8 +13,20 @@ from jaxcls.engine.setup import Model, load_model
 from jaxcls.engine.stats import Stats
 from jaxcls.errors import ConfigError
 from jaxcls.inputs.prompt import Prompt, prompt_list
-from jaxcls.outputs import ClassificationRequestOutput, PoolingRequestOutput
+from jaxcls.outputs import (
+    ClassificationRequestOutput,
+    OutputT,
+    PoolingRequestOutput,
+    RequestOutput,
+    RewardRequestOutput,
+    TokenClassificationRequestOutput,
+    ZeroShotRequestOutput,
+)
 from jaxcls.pooling_params import PoolingParams
+from jaxcls.reward import reward_call
+from jaxcls.spans import Aggregation
+from jaxcls.token_classify import token_classify_call
+from jaxcls.zero_shot import HYPOTHESIS, zero_shot_call
 
 PoolingTask = Literal["classify", "token_classify"]
 UseTqdm = bool | Callable[..., Any]
@@ -108,6 +121,101 @@ class LLM:
         pipeline = self._pipeline(task, prompts, pooling_params, tokenization_kwargs, on_error)
         return self._collect(map(self.model.pooling, pipeline), len(pipeline), use_tqdm)
 
+    def token_classify(
+        self,
+        texts: str | Sequence[str],
+        *,
+        aggregation: Aggregation = "none",
+        ignore_labels: Sequence[str] = ("O",),
+        use_tqdm: UseTqdm = True,
+        tokenization_kwargs: dict[str, Any] | None = None,
+        on_error: OnError = "raise",
+    ) -> list[TokenClassificationRequestOutput]:
+        """Labelled spans of every text, with their places in it; results in input order.
+
+        Args:
+            texts: one text or many.
+            aggregation: "none": a span a token. "simple": neighbours of one label are one span. "first", "average",
+                "max": and all tokens of a word have one label, that of its first or most certain token or of their
+                average. As in transformers' pipeline.
+            ignore_labels: labels that make no span.
+            use_tqdm: see `classify`.
+            tokenization_kwargs: see `classify`.
+            on_error: see `classify`.
+
+        Raises:
+            PromptError: a text that cannot be labelled (on_error="raise").
+            ConfigError: the model's head is not one for tokens.
+        """
+        call = token_classify_call(
+            self.model,
+            texts,
+            aggregation=aggregation,
+            ignore=ignore_labels,
+            tokenization=tokenization_kwargs,
+            on_error=on_error,
+        )
+        return self._run(call, use_tqdm, on_error)
+
+    def zero_shot(
+        self,
+        texts: str | Sequence[str],
+        labels: Sequence[str] | str,
+        *,
+        hypothesis_template: str = HYPOTHESIS,
+        multi_label: bool = False,
+        use_tqdm: UseTqdm = True,
+        on_error: OnError = "raise",
+    ) -> list[ZeroShotRequestOutput]:
+        """Classes of your own choice, by an NLI model: how much "This example is {label}." follows from a text.
+
+        Args:
+            texts: one text or many; one too long is cut.
+            labels: what to choose from; a string holds them with commas.
+            hypothesis_template: the sentence, with {} where the label goes.
+            multi_label: False: scores are a softmax over the labels. True, or one label: each label's entailment
+                against its contradiction, so that several may be true.
+            use_tqdm: see `classify`; it counts pairs of a text and a label.
+            on_error: see `classify`.
+
+        Raises:
+            PromptError: a text that cannot be classified (on_error="raise").
+            ConfigError: no NLI model, or labels and template that make no sense.
+        """
+        call = zero_shot_call(self.model, texts, labels, template=hypothesis_template, multi_label=multi_label)
+        return self._run(call, use_tqdm, on_error)
+
+    def reward(
+        self,
+        prompts: Any,
+        responses: Sequence[str] | None = None,
+        *,
+        use_activation: bool | None = None,
+        use_tqdm: UseTqdm = True,
+        tokenization_kwargs: dict[str, Any] | None = None,
+        on_error: OnError = "raise",
+    ) -> list[RewardRequestOutput]:
+        """Rewards of conversations or texts; results in input order.
+
+        Args:
+            prompts: one or many of: a conversation (a list of {"role", "content"}), which the checkpoint's chat
+                template renders; or a prompt as for `classify`, which is taken as it stands.
+            responses: candidate answers to one prompt; each is scored as the assistant's next message.
+            use_activation: False: raw logits, True: the model's activation; None: logits, but probabilities for process
+                rewards, whose classes are "good" and "bad".
+            use_tqdm: see `classify`.
+            tokenization_kwargs: see `classify`.
+            on_error: see `classify`.
+
+        Raises:
+            PromptError: a prompt that cannot be scored (on_error="raise").
+            ConfigError: arguments that make no sense.
+        """
+        call = reward_call(
+            self.model, prompts, responses, use_activation=use_activation, tokenization=tokenization_kwargs
+        )
+        return self._run(call, use_tqdm, on_error)
+
     def warmup(self, *, use_tqdm: UseTqdm = True) -> None:
         """Compiles every bucket of the checkpoint's own task now, so that no later call waits for the compiler."""
         engine = Engine(self.model.runner, self.model.ladder, Stats())
@@ -124,6 +232,11 @@ class LLM:
         return Pipeline(
             self.model, prompt_list(prompts), task, PromptParams(pooling_params, tokenization_kwargs), on_error
         )
+
+    def _run(self, call: Call[OutputT], use_tqdm: UseTqdm, on_error: str) -> list[RequestOutput[OutputT]]:
+        params = PromptParams(call.params, call.tokenization)
+        pipeline = Pipeline(self.model, call.prompts, call.task, params, on_error)
+        return call.finish(self._collect(iter(pipeline), len(pipeline), use_tqdm))
 
     def _collect(self, outputs: Iterator[Any], total: int, use_tqdm: UseTqdm) -> list[Any]:
         return list(_bar(use_tqdm, outputs, total))

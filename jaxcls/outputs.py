@@ -69,12 +69,88 @@ class PoolingOutput:
     """Raw pooled data.
 
     Attributes:
-        data: float32, [C] for "classify", [tokens, C] for "token_classify".
+        data: float32, [C] for "classify", [tokens, C] for "token_classify"; of process reward models [steps, C].
         logits: the same shape, before the activation.
     """
 
     data: np.ndarray
     logits: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """A piece of the text and its label.
+
+    Attributes:
+        label: the class; without its "B-" or "I-" where tokens have been aggregated.
+        score: its score; of several tokens or words the mean.
+        start: where the span begins in the text, in characters; `end` where it ends.
+        word: the span's tokens as text.
+        index: the token's position in the sequence; None where tokens have been aggregated.
+    """
+
+    label: str
+    score: float
+    start: int
+    end: int
+    word: str
+    index: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenClassificationOutput:
+    """Labelled spans of one text, in its order."""
+
+    spans: list[Span]
+
+
+@dataclasses.dataclass(frozen=True)
+class ZeroShotOutput:
+    """Labels of the caller's choice with their scores, best first."""
+
+    labels: list[str]
+    scores: list[float]
+
+    @property
+    def label(self) -> str:
+        """The best."""
+        return self.labels[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardOutput:
+    """Rewards of one prompt.
+
+    Attributes:
+        data: float32, [C]; of a process reward model [steps, C].
+        names: of the C classes.
+    """
+
+    data: np.ndarray
+    names: tuple[str, ...] = dataclasses.field(repr=False)
+    good: int = dataclasses.field(repr=False)
+
+    @property
+    def reward(self) -> float:
+        """The one number of a reward model.
+
+        Raises:
+            ValueError: it gives several, or one a step.
+        """
+        if self.data.shape != (1,):
+            raise ValueError(f"this model gives rewards of shape {self.data.shape}, not one: see data, or steps")
+        return float(self.data[0])
+
+    @property
+    def steps(self) -> list[float]:
+        """How good each step is, by a process reward model.
+
+        Raises:
+            ValueError: it rewards the whole.
+        """
+        if self.data.ndim != 2:
+            raise ValueError("this model rewards the whole, not its steps: see reward, or data")
+        return self.data[:, self.good].tolist()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +176,9 @@ class RequestOutput(Generic[OutputT]):
 
 ClassificationRequestOutput = RequestOutput[ClassificationOutput]
 PoolingRequestOutput = RequestOutput[PoolingOutput]
+TokenClassificationRequestOutput = RequestOutput[TokenClassificationOutput]
+ZeroShotRequestOutput = RequestOutput[ZeroShotOutput]
+RewardRequestOutput = RequestOutput[RewardOutput]
 
 
 def classification_output(

@@ -5,6 +5,7 @@ import importlib
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 
+from jaxcls.config.conversion import CONVERTED
 from jaxcls.errors import ConfigError
 from jaxcls.models.architecture import Architecture
 
@@ -47,6 +48,31 @@ def find_architecture(name: str) -> Architecture:
         return getattr(importlib.import_module(module), attribute)
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         return point.load()
+    raise ConfigError(_unknown(name))
+
+
+def classifier_name(name: str, *, convert: bool) -> str:
+    """The architecture that runs a checkpoint whose config.json says `name`.
+
+    Language models and base models run as the classifier of their family (`LlamaForCausalLM` as
+    `LlamaForSequenceClassification`); what their head is, is decided elsewhere.
+
+    Args:
+        name: a class name.
+        convert: whether they may.
+
+    Raises:
+        ConfigError: unknown, or known only converted where that is not allowed.
+    """
+    known = architecture_names()
+    if name in known:
+        return name
+    for suffix in CONVERTED:
+        classifier = name.removesuffix(suffix) + "ForSequenceClassification"
+        if name.endswith(suffix) and classifier in known:
+            if not convert:
+                raise ConfigError(f"{name} is no classifier, and convert='none' forbids to make it one: leave it out")
+            return classifier
     raise ConfigError(_unknown(name))
 
 

@@ -114,7 +114,9 @@ class Problems:
                 f"no classification head, so every score would be random ({len(self.head)}):\n  "
                 + "\n  ".join(listed(self.head))
                 + "\n  Load a checkpoint that was fine-tuned for classification (perhaps the hub has one by another "
-                'name); or, to run with an untrained head on purpose, pass head_init="zeros" or head_init="random".',
+                'name); make one of a language model\'s output matrix with labels={"good": " good", "bad": " bad"} or '
+                'hf_overrides={"classifier_from_token": [...], "method": ...}; or, to run with an untrained head on '
+                'purpose, pass head_init="zeros" or head_init="random".',
             )
         error = MissingHeadError if self.head else CheckpointError
         raise error("the checkpoint does not fit the model:\n" + "\n".join(parts))

@@ -74,6 +74,26 @@ def _rows(start: int, stop: int) -> Transform:
     return Transform(shape, lambda arrays: _one(arrays)[start:stop])
 
 
+def _pick(*rows: int) -> Transform:
+    def shape(shapes: Sequence[Shape]) -> Shape:
+        only = _one(shapes)
+        if not only or only[0] <= max(rows):
+            raise ValueError(f"rows {', '.join(map(str, rows))} of a tensor of shape {only}")
+        return (len(rows), *only[1:])
+
+    return Transform(shape, lambda arrays: _one(arrays)[list(rows)])
+
+
+def _difference(subtracted: int, row: int) -> Transform:
+    picked = _pick(subtracted, row)
+
+    def apply(arrays: Sequence[Array]) -> Array:
+        less, more = picked.apply(arrays).astype(np.float32)
+        return (more - less)[None]
+
+    return Transform(lambda shapes: (1, *picked.shape(shapes)[1:]), apply)
+
+
 def _concat() -> Transform:
     def shape(shapes: Sequence[Shape]) -> Shape:
         if any(not s or s[1:] != shapes[0][1:] for s in shapes):
@@ -92,11 +112,14 @@ def _stack() -> Transform:
     return Transform(shape, np.stack, fuses=True)
 
 
+ANY = -1  # arguments, at least one
 _NAMED: dict[str, tuple[Callable[..., Transform], int, str]] = {
     "identity": (_identity, 0, "the tensor as it is"),
     "transpose": (_transpose, 0, "[in, out] to [out, in]"),
     "flatten": (_flatten, 0, "[out, ...] to [out, in]"),
     "rows": (_rows, 2, "rows:START:STOP, a part of a fused tensor"),
+    "pick": (_pick, ANY, "pick:ROW:ROW..., rows in the order given"),
+    "difference": (_difference, 2, "difference:A:B, row B minus row A in float32, as one row"),
     "concat": (_concat, 0, "several tensors joined along their first axis"),
     "stack": (_stack, 0, "several tensors along a new first axis"),
 }
@@ -108,7 +131,8 @@ def _parse_step(step: str) -> Transform:
     if name not in _NAMED:
         raise ValueError(f"unknown transform {name!r}; there are {', '.join(NAMES)}")
     make, count, usage = _NAMED[name]
-    if len(arguments) != count or not all(a.isdecimal() for a in arguments):
+    wrong_count = not arguments if count == ANY else len(arguments) != count
+    if wrong_count or not all(a.isdecimal() for a in arguments):
         raise ValueError(f"transform {step!r} does not read as {name!r}: {usage}")
     return make(*map(int, arguments))
 

@@ -45,6 +45,13 @@ class OnError(StrEnum):
     STOP = "stop"
 
 
+class ConvertFormat(StrEnum):
+    """Who reads a converted model."""
+
+    JAXCLS = "jaxcls"
+    TRANSFORMERS = "transformers"
+
+
 class Format(StrEnum):
     """How results appear on standard output."""
 
@@ -94,6 +101,13 @@ HeadInit = Annotated[
     str | None,
     _model_option("--head-init", help="zeros or random: an untrained head for a checkpoint that has none."),
 ]
+Labels = Annotated[
+    dict | None,
+    _model_option("--labels", parser=_json_object, metavar="JSON", help="A language model's classes: name -> word."),
+]
+PromptTemplate = Annotated[
+    str | None, _model_option("--prompt-template", help='What a text is put into: "Review: {text} Sentiment:".')
+]
 LocalFilesOnly = Annotated[bool, _model_option("--local-files-only", help="Never use the network.")]
 Traceback = Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")]
 
@@ -135,6 +149,8 @@ def classify(
     hf_overrides: HfOverrides = None,
     pooler_config: PoolerOverrides = None,
     head_init: HeadInit = None,
+    labels: Labels = None,
+    prompt_template: PromptTemplate = None,
     local_files_only: LocalFilesOnly = False,
     truncate: Annotated[
         int | None,
@@ -202,6 +218,8 @@ def classify(
             hf_overrides=hf_overrides,
             pooler_config=pooler_config,
             head_init=head_init,
+            labels=labels,
+            prompt_template=prompt_template,
             local_files_only=local_files_only or None,
         ),
         truncate,
@@ -243,6 +261,7 @@ def info(
     hf_overrides: HfOverrides = None,
     pooler_config: PoolerOverrides = None,
     head_init: HeadInit = None,
+    labels: Labels = None,
     local_files_only: LocalFilesOnly = False,
     traceback: Traceback = False,
 ) -> None:
@@ -259,6 +278,7 @@ def info(
         hf_overrides=hf_overrides,
         pooler_config=pooler_config,
         head_init=head_init,
+        labels=labels,
         local_files_only=local_files_only or None,
     )
     with _reported(traceback):
@@ -283,12 +303,17 @@ def convert(
     ] = "auto",
     hf_overrides: HfOverrides = None,
     head_init: HeadInit = None,
+    labels: Labels = None,
+    format: Annotated[
+        ConvertFormat, typer.Option(help="jaxcls (loads faster), or transformers (an ordinary classifier).")
+    ] = ConvertFormat.JAXCLS,
     local_files_only: LocalFilesOnly = False,
     traceback: Traceback = False,
 ) -> None:
-    """Write a model directory that loads faster.
+    """Write a model directory that loads faster, or an ordinary checkpoint of a converted language model.
 
-    Its weights are as they lie in memory: in one dtype, for one kind of device.
+    The weights of the first are as they lie in memory: in one dtype, for one kind of device. The second holds a
+    classification head in place of the output matrix, and gives the same logits in transformers.
     """
     options = _given(
         revision=revision,
@@ -297,13 +322,16 @@ def convert(
         layer_layout=layer_layout,
         hf_overrides=hf_overrides,
         head_init=head_init,
+        labels=labels,
         local_files_only=local_files_only or None,
     )
     with _reported(traceback):
         from jaxcls.cli.show import show_converted
         from jaxcls.engine.converted import convert as convert_model
+        from jaxcls.engine.export import export
 
-        show_converted(model, convert_model(model, output, **options))
+        write = convert_model if format is ConvertFormat.JAXCLS else export
+        show_converted(model, write(model, output, **options))
 
 
 def _check_sources(

@@ -38,6 +38,8 @@ class EngineOptions(TypedDict, total=False):
     max_num_seqs: int
     max_num_batched_tokens: int | None
     hf_overrides: HfOverrides | None
+    labels: dict[str, str] | list[str] | None
+    prompt_template: str | None
     pooler_config: PoolerConfig | dict[str, Any] | None
     revision: str | None
     tokenizer_revision: str | None
@@ -61,7 +63,8 @@ class EngineConfig(BaseModel):
         skip_tokenizer_init: load no tokenizer; prompts are then token ids.
         trust_remote_code: must stay False: code from checkpoints is never run, and never needed.
         runner: "auto" and "pooling" mean the same here; accepted for vLLM scripts.
-        convert: "auto", "none" and "classify" mean the same for checkpoints that are classifiers.
+        convert: "auto" and "classify" run language models and base models as the classifier of their family;
+            "none" takes checkpoints that are classifiers only.
         dtype: "auto" is float32 on CPU and bfloat16 on GPU and TPU, with `quantization` bfloat16 everywhere; never
             float16 unless asked for.
         quantization: "int8" holds the matrices of the layers in int8, with a float32 scale for each output channel,
@@ -72,6 +75,10 @@ class EngineConfig(BaseModel):
         max_num_batched_tokens: tokens of a full step; None: 512 on CPU, 8192 elsewhere.
         hf_overrides: changes to config.json: a dict (nested dicts are merged, None drops a key) or a function of the
             config that returns it.
+        labels: makes a classifier of a causal language model: class names -> words, each one token, whose logits after
+            the prompt are the classes' logits; or a list of words that are their own names.
+        prompt_template: what a text is put into before it is tokenised, with "{text}" (and "{text_pair}") where it
+            goes. Truncation cuts the text, never the template.
         pooler_config: overrides of pooling, calibration and the default activation.
         revision: branch, tag or commit on the hub.
         tokenizer_revision: the same for `tokenizer`.
@@ -101,6 +108,8 @@ class EngineConfig(BaseModel):
     max_num_seqs: int = Field(default=256, ge=1)
     max_num_batched_tokens: int | None = Field(default=None, ge=16)
     hf_overrides: HfOverrides | None = None
+    labels: dict[str, str] | list[str] | None = None
+    prompt_template: str | None = None
     pooler_config: PoolerConfig | None = None
     revision: str | None = None
     tokenizer_revision: str | None = None

@@ -46,18 +46,24 @@ class PoolerConfig(Settings):
     Logits are calibrated as (logits - logit_mean) / logit_sigma before the activation.
 
     Attributes:
-        pooling_type: CLS (first token), LAST (last token that is not padding) or MEAN, for `classify`.
+        pooling_type: CLS (first token), LAST (last token that is not padding) or MEAN, for `classify`; STEP (the
+            tokens that end a step of reasoning), for process rewards.
+        step_tag_id: with STEP, the token that ends a step.
+        returned_token_ids: with STEP, the tokens of a causal language model whose logits are the classes', the good one
+            first.
         use_activation: default of requests that do not say; True if None.
         logit_mean: subtracted from the logits. `logit_bias` is an older name for it.
         logit_sigma: divides the logits, not 0. `logit_scale` is an older name for its inverse.
     """
 
-    pooling_type: Literal["CLS", "LAST", "MEAN"] | None = None
+    pooling_type: Literal["CLS", "LAST", "MEAN", "STEP"] | None = None
     use_activation: bool | None = None
     logit_mean: float | None = Field(default=None, allow_inf_nan=False)
     logit_sigma: float | None = Field(default=None, allow_inf_nan=False)
     logit_bias: float | None = Field(default=None, allow_inf_nan=False, exclude=True)
     logit_scale: float | None = Field(default=None, allow_inf_nan=False, exclude=True)
+    step_tag_id: int | None = Field(default=None, ge=0)
+    returned_token_ids: tuple[int, ...] | None = Field(default=None, min_length=2)
 
     @model_validator(mode="after")
     def _check(self) -> "PoolerConfig":
@@ -65,6 +71,8 @@ class PoolerConfig(Settings):
             raise ConfigError("logit_bias is the older name of logit_mean; give one of them")
         if self.logit_scale is not None and self.logit_sigma is not None:
             raise ConfigError("logit_scale is 1 / logit_sigma; give one of them")
+        if self.pooling_type != "STEP" and not (self.step_tag_id is None and self.returned_token_ids is None):
+            raise ConfigError("step_tag_id and returned_token_ids belong to pooling_type='STEP'")
         if self.logit_sigma == 0 or self.logit_scale == 0:
             raise ConfigError("logit_sigma and logit_scale must not be 0")
         return self

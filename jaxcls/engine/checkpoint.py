@@ -1,11 +1,13 @@
 """A checkpoint as it will be run: everything decided, nothing loaded."""
 
 import dataclasses
+import functools
 import json
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jaxcls.config.conversion import HeadRows, Words, read_words
 from jaxcls.config.engine import EngineConfig
 from jaxcls.config.hf import HfView
 from jaxcls.config.labels import Labels
@@ -13,12 +15,14 @@ from jaxcls.config.overrides import apply_overrides
 from jaxcls.config.pooler import TOKEN_POOLING, PoolerConfig, Pooling
 from jaxcls.engine.request import Task
 from jaxcls.errors import ConfigError
-from jaxcls.inputs.load_tokenizer import load_tokenizer, read_json
+from jaxcls.inputs.chat import ChatTemplate, load_chat_template
+from jaxcls.inputs.load_tokenizer import TokenizerFiles, load_tokenizer, read_json, token_id
+from jaxcls.inputs.template import parse_template
 from jaxcls.inputs.tokenize import TextTokenizer
 from jaxcls.models.architecture import Architecture, ModelConfig
 from jaxcls.pooling.activation import ScoreActivation, resolve_activation
 from jaxcls.pooling.pooler import Pooler
-from jaxcls.registry import find_architecture
+from jaxcls.registry import classifier_name, find_architecture
 from weights.hub import resolve
 
 DEMO = "demo"
@@ -40,6 +44,9 @@ class Checkpoint:
         activation: what turns logits into probs, with its reason.
         pooler_config: the caller's overrides.
         max_len: longest prompt in tokens, and `max_len_reason` why.
+        head_rows: the rows of a language model's output matrix that become the head, None: it is the checkpoint's; and
+            `head_reason` why.
+        tokenizer_files: the tokenizer, where the head was found through it.
     """
 
     path: Path
@@ -55,6 +62,29 @@ class Checkpoint:
     pooler_config: PoolerConfig
     max_len: int
     max_len_reason: str
+    head_rows: HeadRows | None = None
+    head_reason: str = "the checkpoint's own"
+    tokenizer_files: TokenizerFiles | None = None
+
+    @property
+    def step_tag_id(self) -> int | None:
+        """The token whose rows are process rewards; None for other models.
+
+        Raises:
+            ConfigError: neither the caller nor the architecture says which it is.
+        """
+        if self.pooling_type != "STEP":
+            return None
+        chosen = self.pooler_config.step_tag_id
+        tag = self.architecture.step_tag_id if chosen is None else chosen
+        if tag is None:
+            raise ConfigError("pooling_type='STEP' needs step_tag_id: the token that ends a step of reasoning")
+        return tag
+
+    @functools.cached_property
+    def chat_template(self) -> ChatTemplate | None:
+        """How conversations become text; None if the checkpoint does not say."""
+        return load_chat_template(self.path if self.tokenizer_files is None else self.tokenizer_files.path)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -92,12 +122,23 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
     if not config_path.is_file():
         raise ConfigError(f"{path} has no config.json: it is not a Hugging Face checkpoint")
     values = apply_overrides(read_json(config_path), options.hf_overrides)
-    name = _architecture_name(values, config_path)
+    declared = _architecture_name(values, config_path)
+    words = read_words(values, declared, str(options.model), options.labels)
+    name = classifier_name(declared, convert=options.convert != "none")
+    values["architectures"] = [name]
     architecture = find_architecture(name)
+    pooler_config = options.pooler_config or PoolerConfig()
+    files, rows = None, None
+    if words is not None:
+        files = _tokenizer_files(path, options)
+        rows = _head_rows(words, files)
+        _set_labels(values, words.names, words.reason)
+    elif pooler_config.returned_token_ids is not None:
+        rows = HeadRows(pooler_config.returned_token_ids, "no_post_processing")
+        _set_labels(values, tuple(map(str, rows.token_ids)), "returned_token_ids")
     view = HfView(values, source=str(config_path))
     config = architecture.config(view)
     view.finish(name)
-    pooler_config = options.pooler_config or PoolerConfig()
     own = architecture.pooling(config) if callable(architecture.pooling) else architecture.pooling
     pooling_type, pooling_reason = _pooling(path, pooler_config, own, name)
     max_len, max_len_reason = _max_len(path, config, options.max_model_len)
@@ -115,6 +156,9 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
         pooler_config=pooler_config,
         max_len=max_len,
         max_len_reason=max_len_reason,
+        head_rows=rows,
+        head_reason=_head_reason(words, rows),
+        tokenizer_files=files,
     )
 
 
@@ -127,13 +171,47 @@ def open_tokenizer(checkpoint: Checkpoint, options: EngineConfig) -> TextTokeniz
         num_token_types=checkpoint.config.type_vocab_size,
     )
     if options.skip_tokenizer_init:
+        if options.prompt_template is not None:
+            raise ConfigError("prompt_template is for texts; without a tokenizer (skip_tokenizer_init) prompts are ids")
         return tokenizer(backend=None)
-    path = checkpoint.path
+    files = checkpoint.tokenizer_files or _tokenizer_files(checkpoint.path, options)
+    lower = bool(read_json(files.path / "sentence_bert_config.json").get("do_lower_case", False))
+    return tokenizer(
+        backend=files.backend,
+        side=files.side,
+        lower_case=lower,
+        token_types=files.token_types,
+        template=None if options.prompt_template is None else parse_template(options.prompt_template),
+        unk_token=files.unk_token,
+    )
+
+
+def _tokenizer_files(path: Path, options: EngineConfig) -> TokenizerFiles:
     if options.tokenizer is not None:
         path, _ = _locate(options.tokenizer, options.tokenizer_revision, options, weights=False)
-    files = load_tokenizer(path)
-    lower = bool(read_json(path / "sentence_bert_config.json").get("do_lower_case", False))
-    return tokenizer(backend=files.backend, side=files.side, lower_case=lower, token_types=files.token_types)
+    return load_tokenizer(path)
+
+
+def _head_rows(words: Words, files: TokenizerFiles) -> HeadRows:
+    ids = tuple(token_id(files.backend, text, whole=words.whole) for text in words.texts)
+    if len(set(ids)) < len(ids):
+        raise ConfigError(f"{words.reason}: {list(words.texts)} are not all different tokens: {list(ids)}")
+    return HeadRows(ids, words.method)
+
+
+def _head_reason(words: Words | None, rows: HeadRows | None) -> str:
+    if rows is None:
+        return "the checkpoint's own"
+    who = "returned_token_ids" if words is None else f"{words.reason}, {', '.join(map(repr, words.texts))}"
+    return f"rows {', '.join(map(str, rows.token_ids))} of the output matrix, {rows.method} ({who})"
+
+
+def _set_labels(values: dict[str, Any], names: tuple[str, ...], reason: str) -> None:
+    values["id2label"] = {str(i): name for i, name in enumerate(names)}
+    values.pop("label2id", None)
+    values.pop("num_labels", None)
+    if reason in ("labels", "returned_token_ids"):
+        values["problem_type"] = "single_label_classification"
 
 
 def _locate(name: str | Path, revision: str | None, options: EngineConfig, *, weights: bool) -> tuple[Path, bool]:
@@ -163,8 +241,13 @@ def _architecture_name(values: dict[str, Any], path: Path) -> str:
 
 def _pooling(path: Path, overrides: PoolerConfig, own: Pooling, name: str) -> tuple[Pooling, str]:
     """PoolerConfig, then sentence-transformers' modules.json, then the architecture."""
+    if overrides.pooling_type == "STEP" and own != "STEP" and overrides.returned_token_ids is None:
+        raise ConfigError(
+            f"pooler_config: the head of {name} was not trained on steps; for a language model that says 'good' or "
+            "'bad' after each step, give the ids of the two tokens as returned_token_ids"
+        )
     if own in TOKEN_POOLING:
-        if overrides.pooling_type is not None:
+        if overrides.pooling_type not in (None, own):
             raise ConfigError(
                 f"pooler_config: {name} scores tokens; pooling_type = {overrides.pooling_type!r} is not one"
             )

@@ -9,9 +9,17 @@ import jax
 
 from jaxcls.config.engine import EngineConfig, EngineOptions, engine_config
 from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint
-from jaxcls.engine.load import AbstractModel, abstract_model, private_directory, read_weights, user_cache
+from jaxcls.engine.load import (
+    AbstractModel,
+    abstract_model,
+    private_directory,
+    read_weights,
+    rule_table,
+    user_cache,
+)
 from jaxcls.errors import ConfigError
 from weights import cache
+from weights.source import open_checkpoint as open_checkpoint_files
 
 # The entry of converted weights inside a model directory.
 ENTRY = "jaxcls_weights"
@@ -29,7 +37,7 @@ def load_weights(checkpoint: Checkpoint, model: AbstractModel, options: EngineCo
     if directory is None:
         return read_weights(checkpoint, model, options)
     private_directory(directory)
-    table = checkpoint.architecture.weights(checkpoint.config)
+    table = rule_table(checkpoint, open_checkpoint_files(checkpoint.path).names())
     how = {"head_init": options.head_init, "seed": options.seed}
     key = cache.content_key(checkpoint.path, table, model.target, options=how)
     build = lambda: read_weights(checkpoint, model, options)  # noqa: E731
@@ -64,13 +72,26 @@ def convert(model: str | Path, output: str | Path, **options: Unpack[EngineOptio
         ConfigError: the output is not empty, or options that `LLM` would refuse.
         CheckpointError: a checkpoint that `LLM` would refuse.
     """
-    directory = Path(output)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise ConfigError(f"{directory} exists and is not an empty directory; choose another output")
+    directory = empty_directory(output)
     config = engine_config(model, dict(options))
     checkpoint = open_checkpoint(config)
     abstract = abstract_model(checkpoint, config)
     arrays = load_weights(checkpoint, abstract, config)
+    write_files(checkpoint, directory)
+    cache.save(directory / ENTRY, arrays, layout(abstract))
+    return directory
+
+
+def empty_directory(output: str | Path) -> Path:
+    """The output of a conversion. Raises ConfigError if there is something in it."""
+    directory = Path(output)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ConfigError(f"{directory} exists and is not an empty directory; choose another output")
+    return directory
+
+
+def write_files(checkpoint: Checkpoint, directory: Path) -> None:
+    """Makes the directory, with config.json as overridden, the tokenizer and the other small files."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(json.dumps(checkpoint.values, indent=2), encoding="utf-8")
     for file in checkpoint.path.rglob("*"):
@@ -79,8 +100,6 @@ def convert(model: str | Path, output: str | Path, **options: Unpack[EngineOptio
         if file.is_file() and file.suffix in _COPIED and inside and len(name.parts) <= 2:
             (directory / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(file, directory / name)
-    cache.save(directory / ENTRY, arrays, layout(abstract))
-    return directory
 
 
 def layout(model: AbstractModel) -> dict[str, str | None]:

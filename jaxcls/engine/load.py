@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from jaxcls.errors import ConfigError
 from jaxcls.layers.linear import quantise_layers
 from kernels_pallas.varlen_attention import exact_on_cpu
 from weights.loader import load, load_dummy
+from weights.rules import Rule, RuleTable
 from weights.source import open_checkpoint
 
+# A language model's output matrix, where it is not the embedding.
+_OUTPUT = "lm_head.weight"
 _DTYPES = {"float": jnp.float32, "float32": jnp.float32, "bfloat16": jnp.bfloat16}
 _DTYPES |= {"half": jnp.float16, "float16": jnp.float16}
 
@@ -71,11 +75,37 @@ def abstract_model(checkpoint: Checkpoint, options: EngineConfig) -> AbstractMod
 
 def read_weights(checkpoint: Checkpoint, model: AbstractModel, options: EngineConfig) -> dict[str, jax.Array]:
     """The checkpoint's tensors on the device, by parameter path."""
-    table = checkpoint.architecture.weights(checkpoint.config)
     if options.load_format == "dummy":
-        return load_dummy(table, model.target, seed=options.seed)
+        return load_dummy(rule_table(checkpoint, ()), model.target, seed=options.seed)
     source = open_checkpoint(checkpoint.path)
+    table = rule_table(checkpoint, source.names())
     return load(source, table, model.target, head_init=options.head_init, seed=options.seed)
+
+
+def rule_table(checkpoint: Checkpoint, names: Iterable[str]) -> RuleTable:
+    """The rules of a checkpoint that has tensors of these names: its head is its own, or made of its output matrix.
+
+    Raises:
+        ConfigError: config.json says that the output matrix is not the embedding, but there is none.
+    """
+    table = checkpoint.architecture.weights(checkpoint.config)
+    if checkpoint.head_rows is None:
+        return table
+    present = {table.rename(name) for name in names}
+    tied = checkpoint.values.get("tie_word_embeddings")
+    if tied is False and present and _OUTPUT not in present:
+        raise ConfigError(
+            f"{checkpoint.path}: tie_word_embeddings is false, but there is no {_OUTPUT} to take rows from"
+        )
+    embedding = next(rule.source for rule in table.rules if rule.target == "embed.tokens.weight")
+    assert isinstance(embedding, str)
+    source, transform = embedding if tied or _OUTPUT not in present else _OUTPUT, checkpoint.head_rows.transform
+    head = (
+        Rule("head.score.weight", source, transform),
+        Rule("head.score.bias", _OUTPUT.replace("weight", "bias"), transform, default="zeros"),
+    )
+    kept = tuple(rule for rule in table.rules if not rule.target.startswith("head."))
+    return dataclasses.replace(table, rules=(*kept, *head))
 
 
 def with_weights(model: AbstractModel, arrays: dict[str, jax.Array]) -> Any:

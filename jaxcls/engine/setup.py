@@ -2,6 +2,9 @@
 
 import dataclasses
 
+import numpy as np
+from jaxtyping import Float
+
 from jaxcls.collector import collector_paused
 from jaxcls.config.engine import EngineConfig
 from jaxcls.engine.batch import empty_batch
@@ -55,8 +58,14 @@ class Model:
         outputs = None
         if outcome.error is None and outcome.finished is not None:
             # Copies: the rows are views of a whole step's array.
-            outputs = PoolingOutput(outcome.finished.probs.copy(), outcome.finished.logits.copy())
+            probs, logits = (self.rows(outcome, x) for x in (outcome.finished.probs, outcome.finished.logits))
+            outputs = PoolingOutput(probs.copy(), logits.copy())
         return RequestOutput(str(outcome.index), outputs, outcome.token_ids, outcome.error)
+
+    def rows(self, outcome: Outcome, values: Float[np.ndarray, "*rows C"]) -> Float[np.ndarray, "*kept C"]:
+        """What of a request's rows is given: of process rewards those where a step ends, else all."""
+        tag = self.checkpoint.step_tag_id
+        return values if tag is None else values[np.asarray(outcome.token_ids) == tag]
 
 
 @collector_paused()

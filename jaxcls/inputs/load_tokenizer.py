@@ -21,14 +21,18 @@ class TokenizerFiles:
     """What the tokenizer's files say.
 
     Attributes:
+        path: where they are.
         backend: the tokenizer, without truncation or padding of its own.
         side: the end that truncation cuts.
         token_types: whether the model is given the token types of pairs; some files say that it is not.
+        unk_token: the token of what the vocabulary lacks, if the files name one.
     """
 
+    path: Path
     backend: Tokenizer
     side: Literal["left", "right"]
     token_types: bool
+    unk_token: str | None = None
 
 
 def load_tokenizer(path: Path) -> TokenizerFiles:
@@ -46,7 +50,34 @@ def load_tokenizer(path: Path) -> TokenizerFiles:
     if side not in ("left", "right"):
         raise ConfigError(f"{path / 'tokenizer_config.json'}: truncation_side = {side!r}; known are left and right")
     inputs = config.get("model_input_names")
-    return TokenizerFiles(backend, side, inputs is None or "token_type_ids" in inputs)
+    types = inputs is None or "token_type_ids" in inputs
+    return TokenizerFiles(path, backend, side, types, _content(config.get("unk_token")))
+
+
+def token_id(backend: Tokenizer, text: str, *, whole: bool) -> int:
+    """The one token that a word is.
+
+    Args:
+        backend: the tokenizer.
+        text: a word; `whole`: an entry of the vocabulary as it stands.
+        whole: which of the two.
+
+    Raises:
+        ConfigError: it is no entry, or not one token.
+    """
+    if whole:
+        found = backend.token_to_id(text)
+        if found is None:
+            raise ConfigError(f"token {text!r} is not in the vocabulary of this tokenizer")
+        return found
+    ids = backend.encode(text, add_special_tokens=False).ids
+    if len(ids) != 1:
+        other = text.strip() if text != text.strip() else f" {text}"
+        one = len(backend.encode(other, add_special_tokens=False).ids) == 1
+        pieces = [backend.id_to_token(i) for i in ids]
+        hint = f"{other!r} is one token" if one else "choose a word that is one token"
+        raise ConfigError(f"the word {text!r} is {len(ids)} tokens, {pieces}, so it has no logit of its own: {hint}")
+    return ids[0]
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -8,8 +8,11 @@ from tokenizers import Encoding, Tokenizer
 
 from jaxcls.errors import ConfigError, PromptError
 from jaxcls.inputs.prompt import TextPrompt, TokensPrompt
+from jaxcls.inputs.template import Field, PromptTemplate
 
 Side = Literal["left", "right"]
+Strategy = Literal["longest_first", "only_first", "only_second"]
+_STRATEGIES = ("longest_first", "only_first", "only_second")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +21,14 @@ class TokenizeOptions:
 
     Attributes:
         max_tokens: truncate to so many tokens, special tokens included; None: do not truncate.
+        strategy: which text of a pair is cut.
         side: which end of the text is cut; None: the tokenizer's own.
         add_special_tokens: whether [CLS], <s>, <eos> ... are added.
         lower_case: lower-case the text first; None: as the checkpoint says.
     """
 
     max_tokens: int | None = None
+    strategy: Strategy = "longest_first"
     side: Side | None = None
     add_special_tokens: bool = True
     lower_case: bool | None = None
@@ -46,8 +51,10 @@ def tokenize_options(kwargs: Mapping[str, Any] | None, *, max_len: int) -> Token
     side = given.pop("truncation_side", None)
     if side not in (None, "left", "right"):
         raise ConfigError(f"truncation_side must be 'left' or 'right', got {side!r}")
+    truncation = given.get("truncation")
     options = TokenizeOptions(
         max_tokens=_max_tokens(given, max_len),
+        strategy=truncation if truncation in _STRATEGIES else "longest_first",
         side=side,
         add_special_tokens=_bool(given, "add_special_tokens", True),
         lower_case=_bool(given, "do_lower_case", None),
@@ -75,9 +82,10 @@ def _max_tokens(given: dict[str, Any], max_len: int) -> int | None:
     keep = given.pop("truncate_prompt_tokens", None)
     truncation = given.pop("truncation", None)
     length = given.pop("max_length", None)
-    if truncation not in (None, True, False, "longest_first", "do_not_truncate"):
-        raise ConfigError(f"truncation must be True, 'longest_first', False or 'do_not_truncate', got {truncation!r}")
-    wanted = truncation in (True, "longest_first")
+    if truncation not in (None, True, False, *_STRATEGIES, "do_not_truncate"):
+        known = ", ".join(map(repr, (*_STRATEGIES, "do_not_truncate")))
+        raise ConfigError(f"truncation must be True, False or one of {known}, got {truncation!r}")
+    wanted = truncation is True or truncation in _STRATEGIES
     if length is not None and not wanted:
         raise ConfigError("tokenization_kwargs: max_length needs truncation=True")
     if keep is not None and wanted:
@@ -111,6 +119,8 @@ class TextTokenizer:
         side: the end that truncation cuts when nobody says.
         lower_case: lower-case text first (sentence_bert_config.json).
         token_types: whether texts get the tokenizer's token types; False: zeros, as for token ids without them.
+        template: what texts are put into; None: they are the prompt.
+        unk_token: the token of what the vocabulary lacks, if there is one.
     """
 
     backend: Tokenizer | None
@@ -120,6 +130,8 @@ class TextTokenizer:
     side: Side = "right"
     lower_case: bool = False
     token_types: bool = True
+    template: PromptTemplate | None = None
+    unk_token: str | None = None
 
     def __call__(
         self, prompts: Sequence[TextPrompt | TokensPrompt], options: Sequence[TokenizeOptions]
@@ -149,23 +161,56 @@ class TextTokenizer:
         encodings: list[Encoding | None] = [None] * len(texts)
         for special in (True, False):
             chosen = [i for i, (_, o) in enumerate(texts) if o.add_special_tokens == special]
-            batch = [self._input(*texts[i]) for i in chosen]
+            # A template that does not fit the prompt is found in `_finish_text`, where it is that prompt's error.
+            batch = [self._input(*texts[i]) if self._fits(texts[i][0]) else "" for i in chosen]
             # "fast" leaves out where in the text each token is.
             encoded = self.backend.encode_batch_fast(batch, add_special_tokens=special) if batch else []
             for i, encoding in zip(chosen, encoded, strict=True):
                 encodings[i] = encoding
         return [e for e in encodings if e is not None]
 
-    def _input(self, prompt: TextPrompt, option: TokenizeOptions) -> str | tuple[str, str]:
+    def with_offsets(self, text: TextPrompt, option: TokenizeOptions) -> tuple[TokensPrompt, Encoding]:
+        """One text's token ids, and the encoding that says where in the text each is.
+
+        Raises:
+            PromptError: it has no tokens, or too many.
+            ConfigError: there is no tokenizer, or a template.
+        """
+        if self.backend is None or self.template is not None:
+            raise ConfigError("tokens are found in texts: this needs a tokenizer, and no prompt_template")
+        whole = self._input(text, option)
+        if isinstance(whole, str) and len(whole) != len(text.text):
+            raise PromptError("this text changes its length in lower case, so its tokens cannot be found in it")
+        encoding = self.backend.encode(whole, add_special_tokens=option.add_special_tokens)
+        if option.max_tokens is not None and len(encoding) > option.max_tokens:
+            encoding = self._truncate(text, option, option.max_tokens)
+        return self._check(self._tokens(encoding)), encoding
+
+    def _fits(self, prompt: TextPrompt) -> bool:
+        return self.template is None or ("text_pair" in self.template.fields) == (prompt.text_pair is not None)
+
+    def _texts(self, prompt: TextPrompt, option: TokenizeOptions) -> dict[Field, str]:
         lower = self.lower_case if option.lower_case is None else option.lower_case
-        text = prompt.text.lower() if lower else prompt.text
-        if prompt.text_pair is None:
-            return text
-        return text, prompt.text_pair.lower() if lower else prompt.text_pair
+        texts: dict[Field, str] = {"text": prompt.text}
+        if prompt.text_pair is not None:
+            texts["text_pair"] = prompt.text_pair
+        return {field: text.lower() for field, text in texts.items()} if lower else texts
+
+    def _input(self, prompt: TextPrompt, option: TokenizeOptions) -> str | tuple[str, str]:
+        texts = self._texts(prompt, option)
+        if self.template is not None:
+            return self.template.fill(texts)[0]
+        return texts["text"] if prompt.text_pair is None else (texts["text"], texts["text_pair"])
 
     def _finish_text(self, prompt: TextPrompt, encoding: Encoding, option: TokenizeOptions) -> TokensPrompt:
+        if self.template is not None and not self._fits(prompt):
+            self.template.fill(self._texts(prompt, option))  # raises
         if option.max_tokens is not None and len(encoding) > option.max_tokens:
-            encoding = self._truncate(prompt, option, option.max_tokens)
+            cut = self._truncate if self.template is None else self._truncate_in_template
+            encoding = cut(prompt, option, option.max_tokens)
+        return self._tokens(encoding)
+
+    def _tokens(self, encoding: Encoding) -> TokensPrompt:
         # Each access makes a new list.
         return TokensPrompt(encoding.ids, encoding.type_ids if self.token_types and self.num_token_types > 1 else None)
 
@@ -180,9 +225,33 @@ class TextTokenizer:
         side = option.side or self.side
         text = self._input(prompt, option)
         parts = [self.backend.encode(part, add_special_tokens=False) for part in ([text] if not pair else text)]
-        for part, keep in zip(parts, _longest_first([len(p.ids) for p in parts], budget), strict=True):
+        for part, keep in zip(parts, _kept_lengths([len(p.ids) for p in parts], budget, option.strategy), strict=True):
             part.truncate(keep, direction=side)
         return self.backend.post_process(*parts, add_special_tokens=option.add_special_tokens)
+
+    def _truncate_in_template(self, prompt: TextPrompt, option: TokenizeOptions, max_tokens: int) -> Encoding:
+        """Cuts the second text, then the first, at the borders of tokens, until the whole prompt fits."""
+        assert self.backend is not None
+        assert self.template is not None
+        side = option.side or self.side
+        texts = self._texts(prompt, option)
+        while True:
+            whole, places = self.template.fill(texts)
+            encoding = self.backend.encode(whole, add_special_tokens=option.add_special_tokens)
+            excess = len(encoding) - max_tokens
+            if excess <= 0:
+                return encoding
+            field = next((field for field in ("text_pair", "text") if texts.get(field)), None)
+            if field is None:
+                raise PromptError(f"the prompt_template alone has {len(encoding)} tokens; {max_tokens} are allowed")
+            start, end = places[field]
+            ends = sorted({b - start for a, b in encoding.offsets if start <= a < b <= end})
+            starts = sorted({a - start for a, b in encoding.offsets if start <= a < b <= end})
+            # A token that only partly belongs to the text is not among them; each round removes one at least.
+            if side == "right":
+                texts[field] = texts[field][: ends[-excess - 1]] if len(ends) > excess else ""
+            else:
+                texts[field] = texts[field][starts[excess] :] if len(starts) > excess else ""
 
     def _finish_tokens(self, prompt: TokensPrompt, option: TokenizeOptions) -> TokensPrompt:
         excess = 0 if option.max_tokens is None else len(prompt.token_ids) - option.max_tokens
@@ -224,10 +293,16 @@ class TextTokenizer:
         return tokens
 
 
-def _longest_first(lengths: list[int], budget: int) -> list[int]:
-    """How much of one or two texts to keep, as transformers' "longest_first" does."""
+def _kept_lengths(lengths: list[int], budget: int, strategy: Strategy) -> list[int]:
+    """How much of one or two texts to keep, as transformers' truncation strategies say."""
     if len(lengths) == 1:
         return [min(lengths[0], budget)]
+    if strategy != "longest_first":
+        cut = 0 if strategy == "only_first" else 1
+        keep = budget - lengths[1 - cut]
+        if keep < 0:
+            raise PromptError(f"truncation='{strategy}': the other text alone has {lengths[1 - cut]} tokens")
+        return [keep, lengths[1]] if cut == 0 else [lengths[0], keep]
     short, long = sorted(lengths)
     if short + long > budget:
         long = max(short, budget - short)

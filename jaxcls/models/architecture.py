@@ -63,6 +63,7 @@ class Architecture:
         pooling: what the architecture's head was trained to score; a function of the family's config where that says.
         example: a well-known checkpoint.
         raw: whether logits are what users expect where they do not say (reward models).
+        step_tag_id: of process reward models, the token that ends a step where the caller names no other.
         stackable: whether all layers have the same parameters, so that they can be stacked.
     """
 
@@ -74,4 +75,5 @@ class Architecture:
     pooling: Pooling | Callable[[Any], Pooling]
     example: str
     raw: bool = False
+    step_tag_id: int | None = None
     stackable: bool = True

@@ -9,6 +9,7 @@ import pytest
 
 from jaxcls import LLM, AsyncLLM, PoolingParams
 from jaxcls.errors import JaxclsError, PromptError
+from tests.tiny import BERT, write_checkpoint
 
 PROMPTS = ["the cat", "a happy dog ran", "sad " * 30, "not very slow but fast", "tree"] * 8
 
@@ -99,3 +100,32 @@ def test_closing_ends_waiting_calls(bert_path: Path) -> None:
             await llm.classify("the cat")
 
     asyncio.run(asyncio.wait_for(main(), 120))
+
+
+def test_the_other_calls_are_those_of_llm(tmp_path: Path) -> None:
+    names = {"id2label": {"0": "contradiction", "1": "entailment"}}
+    path = write_checkpoint(tmp_path / "nli", {**BERT, **names})
+    llm = LLM(path)
+
+    async def both() -> tuple[list[object], list[object]]:
+        async with AsyncLLM(path) as other:
+            return await other.zero_shot(["the cat"], ["red", "blue"]), await other.reward("the cat", ["red", "blue"])
+
+    zero_shot, reward = asyncio.run(both())
+    assert zero_shot == llm.zero_shot(["the cat"], ["red", "blue"], use_tqdm=False)
+    assert [out.outputs.data.tolist() for out in reward] == [
+        out.outputs.data.tolist() for out in llm.reward("the cat", ["red", "blue"], use_tqdm=False)
+    ]
+
+
+def test_token_classify(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "ner", {**BERT, "architectures": ["BertForTokenClassification"]})
+
+    async def spans() -> object:
+        async with AsyncLLM(path) as llm:
+            return await llm.token_classify(["the cat", "the " * 300], on_error="return")
+
+    found = asyncio.run(spans())
+    expected = LLM(path).token_classify(["the cat"], use_tqdm=False)
+    assert found[0] == expected[0]
+    assert found[1].error is not None

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import results, tables
 from benchmarks.plots import layout, longest_bar, plot
 from benchmarks.report import blocks, marked, written
-from benchmarks.summary import Cell, Matrix, matrix, share_of_ceiling
+from benchmarks.summary import Cell, Matrix, matrix, share_of
 
 ROWS = results.read(Path(__file__).parent / "rows.jsonl")
 W1, W3 = ("minilm", "W1"), ("minilm", "W3")
@@ -53,13 +53,13 @@ def test_memory_is_the_most_of_all_workloads() -> None:
 
 def test_share_of_the_ceiling() -> None:
     # 0.5e9 operations an item at 300 a second, of 210e9.
-    assert share_of_ceiling(ROWS, W1, "fp32") == pytest.approx(150 / 210)
-    assert share_of_ceiling(ROWS, W1, "bf16") is None
+    assert share_of("ceiling", ROWS, W1, "fp32") == pytest.approx(150 / 210)
+    assert share_of("ceiling", ROWS, W1, "bf16") is None
 
 
 def test_tables_say_what_is_missing() -> None:
     text = tables.against_best(throughput(), ROWS, "fp32", ceiling=True)
-    assert "| minilm | W1 | 300 (290 to 310) | openvino | 200 | 1.50 | 71% |" in text
+    assert "| minilm | W1 | 300 (290 to 310) | openvino | 200 | 1.50 | 71% | 50% | 33% |" in text
     assert "Geometric mean of the ratios: **1.22**." in text
     everybody = tables.everybody(throughput())
     assert "| sentence-transformers | - | 21.0 (20.0 to 22.0) |" in everybody

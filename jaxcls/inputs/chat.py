@@ -1,0 +1,78 @@
+"""Conversations -> text, by the checkpoint's chat template, rendered as transformers renders it."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxcls.errors import ConfigError, PromptError
+from jaxcls.inputs.load_tokenizer import read_json
+
+Message = Mapping[str, Any]
+_SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+@dataclasses.dataclass(frozen=True)
+class ChatTemplate:
+    """A Jinja template and the special tokens that it may name."""
+
+    source: str
+    special: Mapping[str, str]
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The text of a conversation, special tokens included.
+
+        Raises:
+            PromptError: the template refuses the conversation.
+            ConfigError: the template is broken.
+        """
+        import jinja2
+        from jinja2.ext import loopcontrols
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        def refuse(message: str) -> None:
+            raise jinja2.TemplateError(message)
+
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        environment.filters["tojson"] = _to_json
+        environment.globals["raise_exception"] = refuse
+        try:
+            template = environment.from_string(self.source)
+        except jinja2.TemplateSyntaxError as error:
+            raise ConfigError(f"the chat template cannot be read: {error}") from None
+        try:
+            return template.render(messages=list(messages), tools=None, add_generation_prompt=False, **self.special)
+        except jinja2.TemplateError as error:
+            raise PromptError(f"the chat template refuses this conversation: {error}") from None
+
+
+def load_chat_template(path: Path) -> ChatTemplate | None:
+    """The template of a checkpoint: chat_template.jinja, else tokenizer_config.json; None if it has none."""
+    config = read_json(path / "tokenizer_config.json")
+    file = path / "chat_template.jinja"
+    source: Any = file.read_text(encoding="utf-8") if file.is_file() else config.get("chat_template")
+    if isinstance(source, list):
+        source = next((entry.get("template") for entry in source if entry.get("name") == "default"), None)
+    if source is None:
+        return None
+    special = {key: config.get(key) for key in _SPECIAL}
+    texts = {key: token.get("content") if isinstance(token, dict) else token for key, token in special.items()}
+    return ChatTemplate(source, {key: text for key, text in texts.items() if text is not None})
+
+
+def is_conversation(value: Any) -> bool:
+    """Whether it is a list of messages."""
+    return isinstance(value, list) and bool(value) and all(isinstance(m, dict) and "role" in m for m in value)
+
+
+def check_messages(messages: Sequence[Message]) -> None:
+    """Raises PromptError unless every message has a role and a text."""
+    for message in messages:
+        if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
+            raise PromptError(f"a message needs a 'role' and a 'content', both strings; got {dict(message)!r}"[:300])
+
+
+def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, sort_keys: bool = False) -> str:
+    """Jinja's own escapes HTML, which no chat template means."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, sort_keys=sort_keys)
