@@ -202,60 +202,6 @@ class _Worker:
         future.add_done_callback(lambda f: self._inbox.put(_Cancel(ordered)) if f.cancelled() else None)
         return future
 
-    async def token_classify(
-        self,
-        texts: str | Sequence[str],
-        *,
-        aggregation: Aggregation = "none",
-        ignore_labels: Sequence[str] = ("O",),
-        tokenization_kwargs: dict[str, Any] | None = None,
-        on_error: OnError = "raise",
-    ) -> list[TokenClassificationRequestOutput]:
-        """See `LLM.token_classify`."""
-        call = await asyncio.to_thread(
-            token_classify_call,
-            self.model,
-            texts,
-            aggregation=aggregation,
-            ignore=ignore_labels,
-            tokenization=tokenization_kwargs,
-            on_error=on_error,
-        )
-        return await self._call(call, on_error)
-
-    async def zero_shot(
-        self,
-        texts: str | Sequence[str],
-        labels: Sequence[str] | str,
-        *,
-        hypothesis_template: str = HYPOTHESIS,
-        multi_label: bool = False,
-        on_error: OnError = "raise",
-    ) -> list[ZeroShotRequestOutput]:
-        """See `LLM.zero_shot`."""
-        call = zero_shot_call(self.model, texts, labels, template=hypothesis_template, multi_label=multi_label)
-        return await self._call(call, on_error)
-
-    async def reward(
-        self,
-        prompts: Any,
-        responses: Sequence[str] | None = None,
-        *,
-        use_activation: bool | None = None,
-        tokenization_kwargs: dict[str, Any] | None = None,
-        on_error: OnError = "raise",
-    ) -> list[RewardRequestOutput]:
-        """See `LLM.reward`."""
-        call = await asyncio.to_thread(
-            reward_call,
-            self.model,
-            prompts,
-            responses,
-            use_activation=use_activation,
-            tokenization=tokenization_kwargs,
-        )
-        return await self._call(call, on_error)
-
     def close(self) -> None:
         """Stops the thread."""
         with self._lock:

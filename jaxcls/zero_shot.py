@@ -84,7 +84,7 @@ def nli_classes(labels: Labels) -> tuple[int, int]:
 
 
 def _output(
-    number: int, group: list[Outcome], names: Sequence[str], classes: tuple[int, int], *, multi_label: bool
+    number: int, group: list[Outcome], names: list[str], classes: tuple[int, int], *, multi_label: bool
 ) -> RequestOutput[ZeroShotOutput]:
     """The result of a text, of one outcome a label; one that failed fails its text."""
     ids = [token for outcome in group for token in outcome.token_ids]

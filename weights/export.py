@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped
-from safetensors import serialize_file
+from safetensors.numpy import save_file
 
 from weights.source import INDEX, SINGLE
 
@@ -24,12 +24,12 @@ def save_tensors(
         shard_bytes: a file's largest size, unless a single tensor is larger.
     """
     files: list[tuple[Path, list[str]]] = []
-    waiting: dict[str, dict[str, object]] = {}
+    waiting: dict[str, Shaped[np.ndarray, "..."]] = {}
     size = total = 0
 
     def write() -> None:
         path = folder / f"shard-{len(files)}"
-        serialize_file(waiting, str(path), {"format": "pt"})
+        save_file(waiting, path, {"format": "pt"})
         files.append((path, list(waiting)))
         waiting.clear()
 
@@ -37,7 +37,7 @@ def save_tensors(
         if waiting and size + array.nbytes > shard_bytes:
             write()
             size = 0
-        waiting[name] = {"dtype": array.dtype.name, "shape": array.shape, "data": np.ascontiguousarray(array).tobytes()}
+        waiting[name] = np.ascontiguousarray(array)
         size, total = size + array.nbytes, total + array.nbytes
     write()
     if len(files) == 1:

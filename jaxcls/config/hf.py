@@ -69,8 +69,10 @@ class HfView:
         self.expect("is_encoder_decoder", False)
         self.expect("cross_attention_hidden_size", None)
         self.expect("tie_encoder_decoder", False)
-        if self.raw("head_dtype", "float32") not in ("float32", None):
-            raise self.error("head_dtype", self._values["head_dtype"], "heads are float32 always; leave it out")
+        head_dtype = self._values.get("head_dtype")
+        if head_dtype not in ("float32", None):
+            raise self.error("head_dtype", head_dtype, "heads are float32 always; leave it out")
+        self._taken.add("head_dtype")
 
     @property
     def num_labels(self) -> builtins.int:

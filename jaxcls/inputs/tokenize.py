@@ -21,19 +21,21 @@ class TokenizeOptions:
 
     Attributes:
         max_tokens: truncate to so many tokens, special tokens included; None: do not truncate.
-        strategy: which text of a pair is cut.
         side: which end of the text is cut; None: the tokenizer's own.
         add_special_tokens: whether [CLS], <s>, <eos> ... are added.
         lower_case: lower-case the text first; None: as the checkpoint says.
+        strategy: which text of a pair is cut.
     """
 
     max_tokens: int | None = None
-    strategy: Strategy = "longest_first"
     side: Side | None = None
     add_special_tokens: bool = True
     lower_case: bool | None = None
+    strategy: Strategy = "longest_first"
 
 
+# Of a document and its query, the document.
+_CUT_ORDER: tuple[Field, ...] = ("text_pair", "text")
 _NO_PADDING = "sequences are packed, so that no score depends on padding; leave it out"
 
 
@@ -54,10 +56,10 @@ def tokenize_options(kwargs: Mapping[str, Any] | None, *, max_len: int) -> Token
     truncation = given.get("truncation")
     options = TokenizeOptions(
         max_tokens=_max_tokens(given, max_len),
-        strategy=truncation if truncation in _STRATEGIES else "longest_first",
         side=side,
         add_special_tokens=_bool(given, "add_special_tokens", True),
         lower_case=_bool(given, "do_lower_case", None),
+        strategy=truncation if truncation in _STRATEGIES else "longest_first",
     )
     for key in ("padding", "pad_prompt_tokens"):
         if given.pop(key, None) not in (None, False, "do_not_pad"):
@@ -241,7 +243,7 @@ class TextTokenizer:
             excess = len(encoding) - max_tokens
             if excess <= 0:
                 return encoding
-            field = next((field for field in ("text_pair", "text") if texts.get(field)), None)
+            field = next((field for field in _CUT_ORDER if texts.get(field)), None)
             if field is None:
                 raise PromptError(f"the prompt_template alone has {len(encoding)} tokens; {max_tokens} are allowed")
             start, end = places[field]
