@@ -12,13 +12,28 @@ from jaxcls.models.architecture import Architecture
 ENTRY_POINT_GROUP = "jaxcls.architectures"
 
 _BUILT_IN = {
+    "AlbertForSequenceClassification": "jaxcls.models.albert:ARCHITECTURE",
+    "AlbertForTokenClassification": "jaxcls.models.albert:TOKENS",
     "BertForSequenceClassification": "jaxcls.models.bert:ARCHITECTURE",
+    "BertForTokenClassification": "jaxcls.models.bert:TOKENS",
+    "CamembertForSequenceClassification": "jaxcls.models.roberta:ARCHITECTURE",
+    "CamembertForTokenClassification": "jaxcls.models.roberta:TOKENS",
+    "DistilBertForSequenceClassification": "jaxcls.models.distilbert:ARCHITECTURE",
+    "DistilBertForTokenClassification": "jaxcls.models.distilbert:TOKENS",
+    "ElectraForSequenceClassification": "jaxcls.models.electra:ARCHITECTURE",
+    "ElectraForTokenClassification": "jaxcls.models.electra:TOKENS",
+    "ErnieForSequenceClassification": "jaxcls.models.ernie:ARCHITECTURE",
+    "ErnieForTokenClassification": "jaxcls.models.ernie:TOKENS",
     "GemmaForSequenceClassification": "jaxcls.models.gemma:ARCHITECTURE",
     "LlamaForSequenceClassification": "jaxcls.models.llama:ARCHITECTURE",
+    "MPNetForSequenceClassification": "jaxcls.models.mpnet:ARCHITECTURE",
+    "MPNetForTokenClassification": "jaxcls.models.mpnet:TOKENS",
     "Qwen2ForSequenceClassification": "jaxcls.models.qwen:QWEN2",
     "Qwen3ForSequenceClassification": "jaxcls.models.qwen:QWEN3",
     "RobertaForSequenceClassification": "jaxcls.models.roberta:ARCHITECTURE",
+    "RobertaForTokenClassification": "jaxcls.models.roberta:TOKENS",
     "XLMRobertaForSequenceClassification": "jaxcls.models.roberta:ARCHITECTURE",
+    "XLMRobertaForTokenClassification": "jaxcls.models.roberta:TOKENS",
 }
 
 

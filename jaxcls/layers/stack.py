@@ -34,6 +34,7 @@ def run_layers(
     x: Float[Array, "T D"],
     call: Callable[[Any, Float[Array, "T D"], Any], Float[Array, "T D"]],
     per_layer: Sequence[int | None],
+    order: Sequence[int] | None = None,
 ) -> Float[Array, "T D"]:
     """X through every layer: x = call(layer, x, value).
 
@@ -43,6 +44,7 @@ def run_layers(
         call: one layer's application.
         per_layer: one setting a layer (a window). Equal settings stay Python values; a scan over different ones
             passes them as int32 scalars, None as the largest int32.
+        order: which of the layers to apply each time, where parameters are used more than once; None: each in turn.
     """
     if isinstance(layers, nnx.List):
         # jit: traced once for all layers with the same setting.
@@ -50,7 +52,8 @@ def run_layers(
         def apply(graphdef: Any, layer_state: Any, y: Float[Array, "T D"], value: int | None) -> Float[Array, "T D"]:
             return call(nnx.merge(graphdef, layer_state), y, value)
 
-        for layer, value in zip(layers, per_layer, strict=True):
+        used = layers if order is None else [layers[index] for index in order]
+        for layer, value in zip(used, per_layer, strict=True):
             with jax.named_scope("layer"):
                 x = apply(*nnx.split(layer), x, value)
         return x
@@ -61,8 +64,9 @@ def run_layers(
     )
 
     def step(carry: Float[Array, "T D"], slices: tuple[Any, Any]) -> tuple[Float[Array, "T D"], None]:
-        layer_state, value = slices
+        chosen, value = slices
+        layer_state = chosen if order is None else jax.tree.map(lambda stack: stack[chosen], state)
         return call(nnx.merge(graphdef, layer_state), carry, per_layer[0] if uniform else value), None
 
-    x, _ = jax.lax.scan(step, x, (state, values))
+    x, _ = jax.lax.scan(step, x, (state if order is None else jnp.array(order), values))
     return x

@@ -1,36 +1,49 @@
-"""RobertaForSequenceClassification and XLMRobertaForSequenceClassification: <s> -> dense, tanh -> out_proj.
+"""RoBERTa, XLM-RoBERTa and CamemBERT: <s> -> dense, tanh -> out_proj; or a classifier of every token.
 
-The two are the same network; they differ in tokenizer and size only.
+The three are the same network; they differ in tokenizer and size only.
 """
 
 from jaxcls.config.hf import HfView
-from jaxcls.layers.head import DENSE
+from jaxcls.layers.head import DENSE, LINEAR
 from jaxcls.models.architecture import Architecture
 from jaxcls.models.encoder import EncoderClassifier, encoder_weights
-from jaxcls.models.encoder_config import EncoderConfig, encoder_config
+from jaxcls.models.encoder_config import EncoderConfig, EncoderDefaults, encoder_config, of_tokens
 from weights.rules import RuleTable
 
 
 def config(hf: HfView) -> EncoderConfig:
-    """Reads config.json; defaults are transformers' RobertaConfig and XLMRobertaConfig."""
-    vocab_size = 30522 if hf.raw("model_type", None) == "xlm-roberta" else 50265
-    return encoder_config(hf, head=DENSE, vocab_size=vocab_size, pad_token_id=1, roberta_positions=True)
+    """Reads config.json; defaults are transformers' RobertaConfig, XLMRobertaConfig and CamembertConfig."""
+    vocab_size = 30522 if hf.raw("model_type", None) in ("xlm-roberta", "camembert") else 50265
+    return encoder_config(hf, EncoderDefaults(vocab_size, pad_token_id=1), head=DENSE, roberta_positions=True)
 
 
 def weights(cfg: EncoderConfig) -> RuleTable:
-    """Tensor names of RobertaForSequenceClassification."""
-    del cfg
-    table = encoder_weights("roberta", {"classifier.dense": "head.dense", "classifier.out_proj": "head.score"})
-    # Some files keep the pretraining pooler, which the classifier does not use.
-    return RuleTable(table.rules, (*table.ignore, "roberta.pooler.*"), table.renames)
+    """Tensor names of RobertaForSequenceClassification and RobertaForTokenClassification."""
+    if cfg.head == LINEAR:
+        return encoder_weights("roberta", {"classifier": "head.score"})
+    return encoder_weights("roberta", {"classifier.dense": "head.dense", "classifier.out_proj": "head.score"})
 
 
 ARCHITECTURE = Architecture(
-    names=("RobertaForSequenceClassification", "XLMRobertaForSequenceClassification"),
-    summary="RoBERTa and XLM-RoBERTa; classifiers and rerankers",
+    names=(
+        "CamembertForSequenceClassification",
+        "RobertaForSequenceClassification",
+        "XLMRobertaForSequenceClassification",
+    ),
+    summary="RoBERTa, XLM-RoBERTa and CamemBERT; classifiers and rerankers",
     config=config,
     build=EncoderClassifier,
     weights=weights,
     pooling="CLS",
     example="BAAI/bge-reranker-v2-m3",
+)
+
+TOKENS = Architecture(
+    names=("CamembertForTokenClassification", "RobertaForTokenClassification", "XLMRobertaForTokenClassification"),
+    summary="RoBERTa, XLM-RoBERTa and CamemBERT; named entities and other labels of tokens",
+    config=of_tokens(config),
+    build=EncoderClassifier,
+    weights=weights,
+    pooling="ALL",
+    example="Jean-Baptiste/camembert-ner",
 )

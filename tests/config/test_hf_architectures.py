@@ -14,13 +14,28 @@ from jaxcls.errors import ConfigError
 from jaxcls.registry import architecture_names, find_architecture
 
 MODEL_TYPES = {
+    "AlbertForSequenceClassification": "albert",
+    "AlbertForTokenClassification": "albert",
     "BertForSequenceClassification": "bert",
+    "BertForTokenClassification": "bert",
+    "CamembertForSequenceClassification": "camembert",
+    "CamembertForTokenClassification": "camembert",
+    "DistilBertForSequenceClassification": "distilbert",
+    "DistilBertForTokenClassification": "distilbert",
+    "ElectraForSequenceClassification": "electra",
+    "ElectraForTokenClassification": "electra",
+    "ErnieForSequenceClassification": "ernie",
+    "ErnieForTokenClassification": "ernie",
     "GemmaForSequenceClassification": "gemma",
     "LlamaForSequenceClassification": "llama",
+    "MPNetForSequenceClassification": "mpnet",
+    "MPNetForTokenClassification": "mpnet",
     "Qwen2ForSequenceClassification": "qwen2",
     "Qwen3ForSequenceClassification": "qwen3",
     "RobertaForSequenceClassification": "roberta",
+    "RobertaForTokenClassification": "roberta",
     "XLMRobertaForSequenceClassification": "xlm-roberta",
+    "XLMRobertaForTokenClassification": "xlm-roberta",
 }
 # Keys whose default is not an attribute of the class, or is one in another form.
 EXPECTED_DEFAULTS: dict[str, Any] = {
@@ -28,6 +43,8 @@ EXPECTED_DEFAULTS: dict[str, Any] = {
     "cross_attention_hidden_size": None,
     "tie_encoder_decoder": False,
     "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
     "use_mrope": False,
     # Read for RoBERTa's default only.
     "model_type": None,
@@ -50,10 +67,15 @@ EXPECTED_DEFAULTS: dict[str, Any] = {
 # Keys of the classes that change nothing about inference.
 INERT = frozenset(
     "_name_or_path architectures attention_dropout attention_probs_dropout_prob bos_token_id chunk_size_feed_forward "
-    "classifier_dropout dtype eos_token_id hidden_dropout_prob initializer_range model_type output_attentions "
-    "output_hidden_states pretraining_tp return_dict tie_word_embeddings transformers_version use_cache".split()
+    "classifier_dropout classifier_dropout_prob dropout dtype eos_token_id hidden_dropout_prob initializer_range "
+    "model_type output_attentions output_hidden_states pretraining_tp qa_dropout return_dict seq_classif_dropout "
+    "sinusoidal_pos_embds summary_activation summary_last_dropout summary_type summary_use_proj tie_word_embeddings "
+    "transformers_version use_cache".split()
 )
-WINDOW_KEYS = frozenset(("use_sliding_window", "sliding_window", "max_window_layers"))
+# These matter with others: test_windows_follow_their_keys, and ERNIE's table without use_task_id is not there.
+JOINT_KEYS = frozenset(("use_sliding_window", "sliding_window", "max_window_layers", "task_type_vocab_size"))
+# DistilBERT's names of what all others call alike.
+OTHER_NAMES = {"num_hidden_layers": "n_layers", "hidden_size": "dim"}
 
 each_architecture = pytest.mark.parametrize("name", architecture_names())
 
@@ -130,8 +152,7 @@ def test_every_key_of_the_class_matters_or_is_refused(name: str) -> None:
             if config == reference and changed.labels == view.labels:
                 ignored.add(key)
     assert [key for key, message in refused.items() if key not in message] in ([], ["num_hidden_layers"])
-    # Window keys act together: test_windows_follow_their_keys.
-    assert ignored - WINDOW_KEYS == INERT & set(known)
+    assert ignored - JOINT_KEYS == INERT & set(known)
 
 
 @pytest.mark.parametrize("name", ["Qwen2ForSequenceClassification", "Qwen3ForSequenceClassification"])
@@ -159,13 +180,10 @@ def test_windows_follow_their_keys(name: str, keys: dict[str, Any]) -> None:
 @each_architecture
 def test_null_means_the_default_where_the_class_has_one(name: str) -> None:
     known = class_defaults(name)
-    null = {"num_hidden_layers": None, "vocab_size": None, "hidden_size": None}
-    config, _ = read(name, {"model_type": MODEL_TYPES[name], **null})
-    assert (config.num_layers, config.vocab_size, config.embed_dim) == (
-        known["num_hidden_layers"],
-        known["vocab_size"],
-        known["hidden_size"],
-    )
+    keys = ("num_hidden_layers", "vocab_size", "hidden_size")
+    keys = tuple(key if key in known else OTHER_NAMES[key] for key in keys)
+    config, _ = read(name, {"model_type": MODEL_TYPES[name], **dict.fromkeys(keys)})
+    assert (config.num_layers, config.vocab_size, config.embed_dim) == tuple(known[key] for key in keys)
 
 
 @pytest.mark.parametrize(("pad", "positions", "max_len"), [(1, 514, 512), (0, 514, 513), (5, 100, 94)])

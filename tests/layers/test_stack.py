@@ -141,3 +141,19 @@ def test_one_setting_a_layer(layout: str) -> None:
     layers = unrolled if layout == "unrolled" else stacked
     with pytest.raises(ValueError, match=r"."):
         run_layers(layers, jnp.ones((TOKENS, DIM)), call, (1, 2))
+
+
+def test_layers_are_applied_in_the_order_given() -> None:
+    order = (0, 2, 2, 0)
+    for layers in both_layouts():
+        graphdef, state = nnx.split(layers)
+
+        def run_in_order(s: Any, x: Any, graphdef: Any = graphdef) -> Any:
+            return run_layers(nnx.merge(graphdef, s), x, call, (1, 3, 5, None), order)
+
+        y = np.asarray(jax.jit(run_in_order)(state, X))
+        unrolled, _ = both_layouts()
+        expected = jnp.asarray(X)
+        for index, setting in zip(order, (1, 3, 5, None), strict=True):
+            expected = unrolled[index](expected, setting)
+        np.testing.assert_allclose(y, expected, atol=1e-6, rtol=1e-6)

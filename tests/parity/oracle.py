@@ -38,13 +38,14 @@ def saved_shapes(config: Mapping[str, Any]) -> Shapes:
     with TemporaryDirectory() as folder:
         config_file = Path(folder, "config.json")
         config_file.write_text(json.dumps(config))
-        model = _auto_class(config).from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
+        model = auto_class(config).from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
         model.save_pretrained(folder)
         with safe_open(Path(folder, "model.safetensors"), "np") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in sorted(file.keys())}
 
 
-def _auto_class(config: Mapping[str, Any]) -> Any:
+def auto_class(config: Mapping[str, Any]) -> Any:
+    """Transformers' class for the task that the architecture's name says."""
     of_tokens = "ForTokenClassification" in config["architectures"][0]
     return AutoModelForTokenClassification if of_tokens else AutoModelForSequenceClassification
 
@@ -56,7 +57,7 @@ def load_model(folder: Path, *, attention: str) -> PreTrainedModel:
         ValueError: a tensor is missing, unexpected or misshapen.
     """
     config = json.loads((folder / "config.json").read_text())
-    model, info = _auto_class(config).from_pretrained(
+    model, info = auto_class(config).from_pretrained(
         folder, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
     )
     problems = {what: found for what, found in info.items() if found}

@@ -4,11 +4,13 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+from tests.parity.bert_like_cases import ALBERT, CAMEMBERT, ELECTRA, ERNIE
 from tests.parity.cases import Case, make_prompts, override
 from tests.parity.decoder_cases import BASES, ROPES
 from tests.parity.encoder_cases import ACTIVATIONS, BERT, ROBERTA, XLM_ROBERTA
 
-ENCODERS = (BERT, ROBERTA, XLM_ROBERTA)
+ENCODERS = (BERT, ROBERTA, XLM_ROBERTA, ERNIE, ELECTRA, ALBERT, CAMEMBERT)
+ROBERTA_POSITIONS = ("roberta", "xlm-roberta", "camembert")
 
 
 def random_cases(count: int, seed: int = 0) -> Iterator[Case]:
@@ -20,7 +22,7 @@ def random_cases(count: int, seed: int = 0) -> Iterator[Case]:
         base = bases[index // 2 % len(bases)]
         config = override(base, _encoder(rng) if encoder else _decoder(rng, base["model_type"]))
         name = f"random-{seed}-{index}-{config['model_type']}"
-        offset = config["pad_token_id"] + 1 if config["model_type"] in ("roberta", "xlm-roberta") else 0
+        offset = config["pad_token_id"] + 1 if config["model_type"] in ROBERTA_POSITIONS else 0
         longest = config["max_position_embeddings"] - offset
         if "dynamic" in str(config):
             longest *= 2

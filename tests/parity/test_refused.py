@@ -8,6 +8,7 @@ import pytest
 
 from jaxcls import LLM
 from jaxcls.errors import ConfigError
+from tests.parity.bert_like_cases import ALBERT, DISTILBERT, MPNET
 from tests.parity.cases import override
 from tests.parity.decoder_cases import GEMMA, LLAMA, QWEN2, QWEN3
 from tests.parity.encoder_cases import BERT, ROBERTA
@@ -24,6 +25,10 @@ LINEAR = {"rope_type": "linear", "factor": 2.0}
         (BERT, {"num_attention_heads": 5}, "num_attention_heads"),
         (BERT, {"pruned_heads": {"0": [1]}}, "pruned_heads"),
         (ROBERTA, {"pad_token_id": None}, "pad_token_id"),
+        (ALBERT, {"num_hidden_groups": 4}, "num_hidden_groups"),
+        (DISTILBERT, {"n_heads": 5}, "n_heads"),
+        (DISTILBERT, {"layer_norm_eps": 1e-5}, "layer_norm_eps"),
+        (MPNET, {"relative_attention_num_buckets": 16}, "relative_attention_num_buckets"),
         (LLAMA, {"is_causal": False}, "is_causal"),
         (LLAMA, {"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
         (LLAMA, {"rope_scaling": {**LINEAR, "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),

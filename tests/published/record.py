@@ -9,8 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig
 
+from tests.parity.oracle import auto_class
 from tests.parity.store import Shapes, compress
 from tests.published.store import Published, all_published
 
@@ -21,7 +22,7 @@ def record(published: Published) -> Published:
     with TemporaryDirectory() as folder:
         Path(folder, "config.json").write_text(json.dumps(config))
         with torch.device("meta"):
-            model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(folder))
+            model = auto_class(config).from_config(AutoConfig.from_pretrained(folder))
     shapes = {name: tuple(tensor.shape) for name, tensor in sorted(model.state_dict().items())}
     layers, tensors = compress(published_names(shapes, published.renamed))
     return dataclasses.replace(published, layers=layers, tensors=tensors)

@@ -59,7 +59,8 @@ def test_every_tensor_is_accounted_for(built: Built):
 
 
 def test_missing_tensors_are_named(built: Built):
-    made = ("bert.pooler.",) if "head_init" in built.published.options else ()  # the head may be made
+    # The head may be made.
+    made = ("bert.pooler.", "ernie.pooler.", "albert.pooler.") if "head_init" in built.published.options else ()
     last = [name.replace("{layer}", str(built.published.layers - 1)) for name in built.published.tensors]
     needed = [name for name in last if not name.startswith(made)]
     for group in (needed[i::2] for i in range(2)):  # a message lists up to 20 of a kind
@@ -83,10 +84,12 @@ def test_an_unknown_tensor_and_a_wrong_shape_are_named(built: Built):
 
 def test_what_the_config_says_arrives_in_the_model(built: Built):
     raw, config = built.config, built.checkpoint.config
-    assert config.num_layers == raw["num_hidden_layers"] == built.published.layers
+    layers = raw["n_layers"] if raw["model_type"] == "distilbert" else raw["num_hidden_layers"]
+    assert config.num_layers == layers
+    assert built.published.layers == raw.get("num_hidden_groups", layers)
     assert config.vocab_size == raw["vocab_size"]
     assert config.num_labels == raw.get("num_labels", len(raw.get("id2label", (0, 1))))
-    roberta = raw["model_type"] in ("roberta", "xlm-roberta")
+    roberta = raw["model_type"] in ("camembert", "mpnet", "roberta", "xlm-roberta")
     assert config.max_len == raw["max_position_embeddings"] - (2 if roberta else 0)
     assert config.pad_token_id == raw["pad_token_id"]
 
