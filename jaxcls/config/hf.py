@@ -79,6 +79,19 @@ class HfView:
         """Number of classes C."""
         return len(self.labels.names)
 
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Reads each key under its other name as well, as the attribute_map of transformers' config classes does.
+
+        Args:
+            names: other name -> the key that the architecture reads.
+        """
+        for other, key in names.items():
+            if other not in self._values:
+                continue
+            value = self._values.pop(other)
+            if self._values.setdefault(key, value) != value:
+                raise self.error(other, value, f"it is another name of {key}, which is {self._values[key]!r}")
+
     def raw(self, key: str, default: Any) -> Any:
         """The value as JSON has it; `default` when the key is absent."""
         self._taken.add(key)

@@ -141,7 +141,7 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
     view.finish(name)
     own = architecture.pooling(config) if callable(architecture.pooling) else architecture.pooling
     pooling_type, pooling_reason = _pooling(path, pooler_config, own, name)
-    max_len, max_len_reason = _max_len(path, config, options.max_model_len)
+    max_len, max_len_reason = _max_len(path, config, options.max_model_len, any_length=architecture.any_length(config))
     return Checkpoint(
         path=path,
         is_hub=is_hub,
@@ -289,10 +289,10 @@ def _sentence_transformers_pooling(settings: dict[str, Any], source: Path) -> Po
     return known[mode]
 
 
-def _max_len(path: Path, config: ModelConfig, wanted: int | None) -> tuple[int, str]:
+def _max_len(path: Path, config: ModelConfig, wanted: int | None, *, any_length: bool) -> tuple[int, str]:
     """The caller's limit, else the smallest of what config, tokenizer and sentence-transformers say."""
     if wanted is not None:
-        if wanted > config.max_len:
+        if wanted > config.max_len and not any_length:
             raise ConfigError(f"max_model_len = {wanted}, but the checkpoint has positions for {config.max_len} tokens")
         return wanted, "max_model_len"
     limits = [(config.max_len, "config.json")]

@@ -65,6 +65,7 @@ class Architecture:
         raw: whether logits are what users expect where they do not say (reward models).
         step_tag_id: of process reward models, the token that ends a step where the caller names no other.
         stackable: whether all layers have the same parameters, so that they can be stacked.
+        any_length: whether, by the family's config, a user may ask for longer prompts than its max_len.
     """
 
     names: tuple[str, ...]
@@ -77,3 +78,4 @@ class Architecture:
     raw: bool = False
     step_tag_id: int | None = None
     stackable: bool = True
+    any_length: Callable[[Any], bool] = lambda config: False

@@ -20,12 +20,18 @@ MODEL_TYPES = {
     "BertForTokenClassification": "bert",
     "CamembertForSequenceClassification": "camembert",
     "CamembertForTokenClassification": "camembert",
+    "DebertaForSequenceClassification": "deberta",
+    "DebertaForTokenClassification": "deberta",
+    "DebertaV2ForSequenceClassification": "deberta-v2",
+    "DebertaV2ForTokenClassification": "deberta-v2",
     "DistilBertForSequenceClassification": "distilbert",
     "DistilBertForTokenClassification": "distilbert",
     "ElectraForSequenceClassification": "electra",
     "ElectraForTokenClassification": "electra",
     "ErnieForSequenceClassification": "ernie",
     "ErnieForTokenClassification": "ernie",
+    "GPT2ForSequenceClassification": "gpt2",
+    "GPT2ForTokenClassification": "gpt2",
     "GemmaForSequenceClassification": "gemma",
     "LlamaForSequenceClassification": "llama",
     "MPNetForSequenceClassification": "mpnet",
@@ -64,16 +70,35 @@ EXPECTED_DEFAULTS: dict[str, Any] = {
     "sliding_window": 4096,
     "layer_types": None,
 }
+# Of keys that are no attributes of a class, but read by its models.
+UNDECLARED_DEFAULTS: dict[str, Any] = {
+    "attention_head_size": 64,
+    "conv_act": "tanh",
+    "conv_groups": 1,
+    "conv_kernel_size": 0,
+    "embedding_size": None,
+    "norm_rel_ebd": "none",
+    "position_buckets": -1,
+    "share_att_key": False,
+    "talking_head": False,
+}
 # Keys of the classes that change nothing about inference.
 INERT = frozenset(
     "_name_or_path architectures attention_dropout attention_probs_dropout_prob bos_token_id chunk_size_feed_forward "
-    "classifier_dropout classifier_dropout_prob dropout dtype eos_token_id hidden_dropout_prob initializer_range "
-    "model_type output_attentions output_hidden_states pretraining_tp qa_dropout return_dict seq_classif_dropout "
-    "sinusoidal_pos_embds summary_activation summary_last_dropout summary_type summary_use_proj tie_word_embeddings "
-    "transformers_version use_cache".split()
+    "attn_pdrop classifier_dropout classifier_dropout_prob dropout dtype embd_pdrop eos_token_id hidden_dropout_prob "
+    "initializer_range legacy model_type output_attentions output_hidden_states pooler_dropout pretraining_tp qa_dropout "
+    "reorder_and_upcast_attn resid_pdrop return_dict seq_classif_dropout sinusoidal_pos_embds summary_activation "
+    "summary_first_dropout summary_last_dropout summary_proj_to_labels summary_type summary_use_proj "
+    "tie_word_embeddings transformers_version use_cache".split()
 )
-# These matter with others: test_windows_follow_their_keys, and ERNIE's table without use_task_id is not there.
-JOINT_KEYS = frozenset(("use_sliding_window", "sliding_window", "max_window_layers", "task_type_vocab_size"))
+# These matter with others: test_windows_follow_their_keys, ERNIE's table without use_task_id is not there, and DeBERTa's
+# positions are nothing without relative_attention and pos_att_type.
+JOINT_KEYS = frozenset(
+    "use_sliding_window sliding_window max_window_layers task_type_vocab_size relative_attention "
+    "max_relative_positions".split()
+)
+# What classifiers of tokens do without.
+POOLER_KEYS = frozenset(("pooler_hidden_act", "pooler_hidden_size"))
 # DistilBERT's names of what all others call alike.
 OTHER_NAMES = {"num_hidden_layers": "n_layers", "hidden_size": "dim"}
 
@@ -112,7 +137,9 @@ def another(value: Any) -> Any:
 def test_defaults_are_those_of_the_class(name: str) -> None:
     known = class_defaults(name)
     _, view = read(name, {"model_type": MODEL_TYPES[name]})
-    expected = {key: EXPECTED_DEFAULTS.get(key, known.get(key, "not in the class")) for key in view.defaults}
+    expected = {
+        key: EXPECTED_DEFAULTS.get(key, known.get(key, UNDECLARED_DEFAULTS.get(key, "none"))) for key in view.defaults
+    }
     if MODEL_TYPES[name] != "qwen2" and "head_dim" in expected:
         expected["head_dim"] = known["head_dim"]
     if "num_key_value_heads" in view.defaults and view.defaults["num_key_value_heads"] is None:
@@ -152,7 +179,8 @@ def test_every_key_of_the_class_matters_or_is_refused(name: str) -> None:
             if config == reference and changed.labels == view.labels:
                 ignored.add(key)
     assert [key for key, message in refused.items() if key not in message] in ([], ["num_hidden_layers"])
-    assert ignored - JOINT_KEYS == INERT & set(known)
+    together = JOINT_KEYS | (POOLER_KEYS if "Token" in name else set())
+    assert ignored - together == INERT & set(known)
 
 
 @pytest.mark.parametrize("name", ["Qwen2ForSequenceClassification", "Qwen3ForSequenceClassification"])

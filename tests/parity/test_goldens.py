@@ -35,6 +35,7 @@ DELICATE = (
     "qwen3-window-all-layers",
     "gemma-pad-is-eos",
     "gemma-use-bidirectional",
+    "deberta-v2-conv-layers",
 )
 
 
@@ -125,6 +126,10 @@ def _tensorflow_names(name: str) -> str:
         ("bert-tokens-base", str, {"bert.pooler.dense.weight": (48, 48), "bert.pooler.dense.bias": (48,)}),
         ("ernie-base", lambda name: name.replace("ernie.", "bert."), {"bert.embeddings.position_ids": (1, 40)}),
         ("ernie-no-task-id", str, {"ernie.embeddings.task_type_embeddings.weight": (3, 48)}),
+        ("deberta-base", _tensorflow_names, {"deberta.embeddings.position_embeddings.weight": (30, 36)}),
+        ("deberta-v2-base", str, {"lm_predictions.lm_head.bias": (83,), "mask_predictions.dense.weight": (36, 36)}),
+        ("deberta-v2-absolute-only", str, {"deberta.encoder.rel_embeddings.weight": (16, 36)}),
+        ("gpt2-base", lambda name: name.removeprefix("transformer."), {"h.0.attn.bias": (1, 1, 40, 40)}),
         ("qwen3-base", str, {"lm_head.weight": (97, 36)}),
         ("llama-base", str, {"model.layers.0.self_attn.rotary_emb.inv_freq": (5,), "lm_head.weight": (97, 40)}),
     ],

@@ -10,8 +10,11 @@ from jaxcls import LLM
 from jaxcls.errors import ConfigError
 from tests.parity.bert_like_cases import ALBERT, DISTILBERT, MPNET
 from tests.parity.cases import override
+from tests.parity.deberta_cases import V1 as DEBERTA
+from tests.parity.deberta_cases import V3 as DEBERTA_V3
 from tests.parity.decoder_cases import GEMMA, LLAMA, QWEN2, QWEN3
 from tests.parity.encoder_cases import BERT, ROBERTA
+from tests.parity.gpt2_cases import GPT2
 
 LINEAR = {"rope_type": "linear", "factor": 2.0}
 
@@ -41,6 +44,14 @@ LINEAR = {"rope_type": "linear", "factor": 2.0}
         (QWEN3, {"layer_types": ["full_attention", "chunked_attention"]}, "layer_types"),
         (QWEN3, {"layer_types": ["full_attention"]}, "layer_types"),
         (GEMMA, {"hidden_activation": "silu"}, "hidden_activation"),
+        (DEBERTA, {"talking_head": True}, "talking_head"),
+        (DEBERTA, {"pos_att_type": "c2p|p2p"}, "pos_att_type"),
+        (DEBERTA, {"pooler_hidden_size": 12}, "pooler_hidden_size"),
+        (DEBERTA_V3, {"position_buckets": 90}, "position_buckets"),
+        (DEBERTA_V3, {"conv_kernel_size": 4}, "conv_kernel_size"),
+        (DEBERTA_V3, {"norm_rel_ebd": "rms"}, "norm_rel_ebd"),
+        (GPT2, {"add_cross_attention": True}, "add_cross_attention"),
+        (GPT2, {"hidden_size": 35}, "hidden_size"),
     ],
 )
 def test_refused_by_name(base: dict[str, Any], changes: dict[str, Any], named: str, tmp_path: Path):

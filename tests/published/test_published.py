@@ -18,6 +18,8 @@ from weights.accounting import check_names
 from weights.errors import CheckpointError
 
 ALL = all_published()
+EMBEDDINGS = ("word_embeddings.weight", "embed_tokens.weight", "wte.weight")
+GPT2_NAMES = {"num_hidden_layers": "n_layer", "max_position_embeddings": "n_positions"}
 
 # One worker builds each model once.
 pytestmark = pytest.mark.xdist_group("published")
@@ -74,7 +76,7 @@ def test_missing_tensors_are_named(built: Built):
 
 def test_an_unknown_tensor_and_a_wrong_shape_are_named(built: Built):
     shapes = built.published.shapes
-    name = next(name for name in shapes if "word_embeddings" in name or "embed_tokens" in name)
+    name = next(name for name in shapes if name.endswith(EMBEDDINGS))
     rows, width = shapes[name]
     with pytest.raises(CheckpointError) as caught:
         built.check({**shapes, name: (rows + 1, width), "model.layers.0.mystery.weight": (3,)})
@@ -84,6 +86,7 @@ def test_an_unknown_tensor_and_a_wrong_shape_are_named(built: Built):
 
 def test_what_the_config_says_arrives_in_the_model(built: Built):
     raw, config = built.config, built.checkpoint.config
+    raw = {**{other: raw[key] for other, key in GPT2_NAMES.items() if key in raw}, "pad_token_id": None, **raw}
     layers = raw["n_layers"] if raw["model_type"] == "distilbert" else raw["num_hidden_layers"]
     assert config.num_layers == layers
     assert built.published.layers == raw.get("num_hidden_groups", layers)

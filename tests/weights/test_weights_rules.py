@@ -12,6 +12,8 @@ ONE = np.arange(24).reshape(4, 6)
         ("identity", [ONE], ONE),
         ("transpose", [ONE], ONE.T),
         ("flatten", [ONE.reshape(4, 3, 2)], ONE),
+        ("interleaved:2:3:1", [ONE.reshape(12, 2)], ONE.reshape(12, 2)[[2, 3, 8, 9]]),
+        ("interleaved:1:3:2", [ONE.reshape(24)], ONE.reshape(24)[16:]),
         ("rows:1:3", [ONE], ONE[1:3]),
         ("rows:0:4", [ONE], ONE),
         ("transpose|rows:2:5", [ONE], ONE.T[2:5]),
@@ -38,6 +40,8 @@ def test_every_transform_is_tested_above() -> None:
         ("transpose", [(3,)]),
         ("transpose", [(3, 4, 5)]),
         ("flatten", [(3,)]),
+        ("interleaved:2:3:1", [(8, 2)]),
+        ("interleaved:2:3:1", [()]),
         ("rows:1:5", [(4, 6)]),
         ("rows:0:1", [()]),
         ("concat", [(2, 3), (2, 4)]),
@@ -52,7 +56,11 @@ def test_shapes_that_do_not_fit_are_refused(spec: str, shapes: list[tuple[int, .
 
 
 @pytest.mark.parametrize(
-    "spec", ["", "rotate", "rows", "rows:1", "rows:2:2", "rows:a:b", "transpose:1", "transpose|concat"]
+    "spec",
+    [
+        *("", "rotate", "rows", "rows:1", "rows:2:2", "rows:a:b", "interleaved:2:3:3", "interleaved:0:3:1"),
+        *("transpose:1", "transpose|concat"),
+    ],
 )
 def test_unknown_transforms_are_refused(spec: str) -> None:
     with pytest.raises(ValueError, match=r"transform|rows"):
