@@ -222,6 +222,8 @@ class _Books:
     def enter(self, fill: Fill, row: Row) -> Row:
         """The row with its sources or the way it is filled without; whatever is wrong with it is recorded."""
         rule = fill.rule
+        if row.layer in rule.absent:
+            return replace(row, init="zeros")
         wanted = rule.sources_at(row.layer)
         missing = [source for source in wanted if source not in self._by_name]
         if len(missing) == len(wanted):

@@ -24,7 +24,7 @@ def save_tensors(
         shard_bytes: a file's largest size, unless a single tensor is larger.
     """
     files: list[tuple[Path, list[str]]] = []
-    waiting: dict[str, Shaped[np.ndarray, "..."]] = {}
+    waiting: dict[str, Shaped[np.ndarray, ...]] = {}
     size = total = 0
 
     def write() -> None:

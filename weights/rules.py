@@ -24,6 +24,7 @@ class Rule:
             are fused by `transform`.
         transform: how the tensor(s) become the parameter, see `weights.transforms`.
         default: what the parameter holds where the checkpoint lacks it altogether; None makes that an error.
+        absent: layers that no checkpoint has it in: the model does not use it there, and it holds zeros.
 
     Raises ValueError where the row makes no sense.
     """
@@ -32,6 +33,7 @@ class Rule:
     source: str | tuple[str, ...]
     transform: str = "identity"
     default: Literal["zeros"] | None = None
+    absent: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         placeholders = {m for name in (self.target, *self.sources) for m in re.findall(r"\{.*?\}", name)}

@@ -1,6 +1,7 @@
 """Rotary settings from config.json: `rope_parameters` (transformers 5) or `rope_theta` + `rope_scaling` (4)."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from jaxcls.config.hf import HfView
@@ -11,21 +12,28 @@ _DEFAULT_THETA = 10000.0
 _TYPES = ("default", "linear", "dynamic", "llama3", "yarn")
 
 
-def rope_config(hf: HfView, *, head_dim: int, max_len: int) -> RopeConfig:
+def rope_config(hf: HfView, *, head_dim: int, max_len: int, default_theta: float = _DEFAULT_THETA) -> RopeConfig:
     """Reads the rotary settings, in either form.
 
     Args:
         hf: the config being read.
         head_dim: width H of an attention head.
         max_len: the config's max_position_embeddings.
+        default_theta: of the architecture's config class.
 
     Raises:
         ConfigError: an unknown rope type, a missing or an unknown parameter.
     """
     scaling = hf.raw("rope_scaling", None)
     parameters = dict(scaling or hf.raw("rope_parameters", None) or {})
-    theta = hf.float("rope_theta", _DEFAULT_THETA)
+    theta = hf.float("rope_theta", default_theta)
     parameters.setdefault("rope_theta", theta)
+    return rope_from(hf, parameters, head_dim=head_dim, max_len=max_len)
+
+
+def rope_from(hf: HfView, values: Mapping[str, Any], *, head_dim: int, max_len: int) -> RopeConfig:
+    """One dictionary of `rope_parameters`, theta within it; raises as `rope_config` does."""
+    parameters = dict(values)
     rope_type = parameters.pop("rope_type", None) or parameters.get("type", "default")
     parameters.pop("type", None)
     if rope_type not in _TYPES:

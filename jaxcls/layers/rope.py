@@ -1,4 +1,4 @@
-"""Rotary position embeddings, every scaling that transformers' `rope_parameters` knows for text decoders.
+"""Rotary position embeddings, every scaling that transformers' `rope_parameters` knows for text decoders, and mGTE's.
 
 Formulas follow transformers' modeling_rope_utils (v5). Frequencies are numpy float32, made once per model.
 """
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-RopeType = Literal["default", "linear", "dynamic", "llama3", "yarn"]
+RopeType = Literal["default", "linear", "dynamic", "llama3", "yarn", "ntk"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,7 @@ class RopeConfig:
     beta_slow: float = 1.0  # yarn
     attention_factor: float = 1.0  # yarn: multiplies cos and sin
     truncate: bool = True  # yarn
+    mixed_b: float | None = None  # ntk: the exponent of mixed scaling, None for fixed
 
     def longest(self, trained_len: int) -> int:
         """Longest sequence of a model made for `trained_len` tokens: "dynamic" scaling is there to go beyond them."""
@@ -37,8 +38,7 @@ class RopeConfig:
 
 def inverse_frequencies(rope: RopeConfig) -> np.ndarray:
     """Static inverse frequencies [H/2], float32."""
-    exponents = np.arange(0, rope.head_dim, 2, dtype=np.float32) / rope.head_dim
-    inv_freq = (1.0 / np.float32(rope.theta) ** exponents).astype(np.float32)
+    inv_freq = _plain(rope.head_dim, rope.theta)
     match rope.rope_type:
         case "linear":
             inv_freq = inv_freq / np.float32(rope.factor)
@@ -46,9 +46,16 @@ def inverse_frequencies(rope: RopeConfig) -> np.ndarray:
             inv_freq = _llama3(inv_freq, rope)
         case "yarn":
             inv_freq = _yarn(inv_freq, rope)
+        case "ntk":
+            inv_freq = _ntk(inv_freq, rope)
         case "default" | "dynamic":
             pass
     return inv_freq.astype(np.float32)
+
+
+def _plain(head_dim: int, theta: float) -> np.ndarray:
+    exponents = np.arange(0, head_dim, 2, dtype=np.float32) / head_dim
+    return (1.0 / np.float32(theta) ** exponents).astype(np.float32)
 
 
 def _llama3(inv_freq: np.ndarray, rope: RopeConfig) -> np.ndarray:
@@ -77,6 +84,21 @@ def _yarn(inv_freq: np.ndarray, rope: RopeConfig) -> np.ndarray:
         high += 0.001
     ramp = np.clip((np.arange(rope.head_dim // 2, dtype=np.float32) - low) / (high - low), 0, 1)
     return inv_freq / rope.factor * ramp + inv_freq * (1 - ramp)
+
+
+def _ntk(inv_freq: np.ndarray, rope: RopeConfig) -> np.ndarray:
+    """NTK scaling, fixed or mixed (https://kexue.fm/archives/9706, equations 6 and 10 to 13); all lengths alike.
+
+    Fixed: theta grows by `factor`, and all frequencies fall by factor^(2 / H). Mixed: frequency i of 1..H/2 falls by
+    factor^((i / (H/2))^mixed_b).
+    """
+    if rope.factor <= 1:
+        return inv_freq
+    half = rope.head_dim // 2
+    if rope.mixed_b is None:
+        return _plain(rope.head_dim, rope.theta * rope.factor) / np.float32(rope.factor ** (1 / half))
+    steps = np.arange(1, half + 1, dtype=np.float32)
+    return inv_freq / np.exp(np.float32(math.log(rope.factor) / half**rope.mixed_b) * steps ** np.float32(rope.mixed_b))
 
 
 def cos_sin(

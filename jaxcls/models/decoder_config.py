@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxcls.config.hf import HfView
+from jaxcls.config.pooler import Pooling
 from jaxcls.config.rope import rope_config
 from jaxcls.layers.head import LINEAR, HeadConfig
 from jaxcls.layers.rope import RopeConfig
@@ -38,6 +39,7 @@ class DecoderConfig:
     windows: tuple[int | None, ...] = ()  # one a layer; None = full attention
     bidirectional: bool = False
     head: HeadConfig = LINEAR
+    pooling: Pooling = "LAST"
     type_vocab_size: int = 0
     absolute_positions: bool = False
     plain_attention: bool = True
@@ -57,6 +59,7 @@ class DecoderDefaults:
     head_dim: int | None = None  # None: hidden_size / num_attention_heads
     hidden_act: str = "silu"
     pad_token_id: int | None = None
+    rms_norm_eps: float = 1e-6
 
 
 def decoder_config(
@@ -93,7 +96,7 @@ def decoder_config(
         "num_labels": hf.num_labels,
         "pad_token_id": hf.optional_int("pad_token_id", defaults.pad_token_id),
         "activation": hf.activation("hidden_act", defaults.hidden_act),
-        "norm_eps": hf.float("rms_norm_eps", 1e-6),
+        "norm_eps": hf.float("rms_norm_eps", defaults.rms_norm_eps),
         "rope": rope,
         "windows": (None,) * num_layers if windows is None else windows(hf, num_layers),
     }

@@ -35,6 +35,7 @@ class EncoderConfig:
     # Groups of layers that share their parameters, and layers within each (ALBERT); None: every layer has its own.
     num_groups: int | None = None
     group_layers: int = 1
+    flash_layout: bool = False  # tensor names of Jina's XLM-RoBERTa
     absolute_positions: bool = True
     plain_attention: bool = True
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import transformers
 from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -24,6 +25,7 @@ from transformers import (
 from transformers.utils import logging
 
 from tests.parity.cases import Case, Prompt
+from tests.parity.layouts import Layout, layout_of
 from tests.parity.store import Golden, Shapes, write_checkpoint
 
 MADE_WITH = f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}"
@@ -85,7 +87,15 @@ def run_model(model: PreTrainedModel, prompts: Sequence[Prompt]) -> np.ndarray:
 
 def compute(case: Case, folder: Path) -> Golden:
     """The golden of a case, from live transformers; leaves the case's checkpoint in `folder`."""
-    shapes = saved_shapes(case.config)
+    layout = layout_of(case.config)
+    saved = saved_shapes(layout.config)
+    shapes = layout.shapes(saved)
     write_checkpoint(case.config, shapes, case.seed, folder)
-    logits = run_model(load_model(folder, attention=case.attention), case.prompts)
+    with TemporaryDirectory() as name:
+        theirs = folder if layout == Layout(case.config) else Path(name)
+        if theirs != folder:
+            tensors = layout.tensors(saved, load_file(folder / "model.safetensors"))
+            (theirs / "config.json").write_text(json.dumps(layout.config))
+            save_file(tensors, theirs / "model.safetensors", metadata={"format": "pt"})
+        logits = run_model(load_model(theirs, attention=case.attention), case.prompts)
     return Golden(case, shapes, logits, MADE_WITH)

@@ -10,7 +10,9 @@ from tempfile import TemporaryDirectory
 
 import torch
 from transformers import AutoConfig
+from transformers.core_model_loading import revert_weight_conversion
 
+from tests.parity.layouts import layout_of
 from tests.parity.oracle import auto_class
 from tests.parity.store import Shapes, compress
 from tests.published.store import Published, all_published
@@ -19,11 +21,13 @@ from tests.published.store import Published, all_published
 def record(published: Published) -> Published:
     """The same checkpoint with its tensors filled in."""
     config = {**published.config, **published.options.get("hf_overrides", {})}
+    layout = layout_of(config)
     with TemporaryDirectory() as folder:
-        Path(folder, "config.json").write_text(json.dumps(config))
+        Path(folder, "config.json").write_text(json.dumps(layout.config))
         with torch.device("meta"):
             model = auto_class(config).from_config(AutoConfig.from_pretrained(folder))
-    shapes = {name: tuple(tensor.shape) for name, tensor in sorted(model.state_dict().items())}
+    saved = revert_weight_conversion(model, model.state_dict())
+    shapes = layout.shapes({name: tuple(saved[name].shape) for name in sorted(saved)})
     layers, tensors = compress(published_names(shapes, published.renamed))
     return dataclasses.replace(published, layers=layers, tensors=tensors)
 

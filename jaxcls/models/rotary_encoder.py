@@ -1,0 +1,200 @@
+"""The rotary encoder family: bidirectional transformer blocks with rope (ModernBERT, GTE, NomicBERT, Jina)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxcls.layers.attention import Attend, Attention, Rotation
+from jaxcls.layers.head import ClassificationHead
+from jaxcls.layers.linear import Embedding
+from jaxcls.layers.mlp import MLP
+from jaxcls.layers.norm import LayerNorm
+from jaxcls.layers.packed import PackedBatch
+from jaxcls.layers.rope import cos_sin
+from jaxcls.layers.stack import build_layers, run_layers
+from jaxcls.models.encoder_config import EncoderConfig
+from jaxcls.models.rotary_encoder_config import LayerKind, RotaryEncoderConfig
+from weights.rules import Rule, RuleTable
+
+# A checkpoint module, or the rows START to STOP of one that fuses several: (module, START, STOP).
+Part = str | tuple[str, int, int]
+
+
+class RotaryEmbedding(nnx.Module):
+    """Word (+ token type) embeddings, then LayerNorm."""
+
+    def __init__(self, cfg: RotaryEncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        types = cfg.type_vocab_size
+        self.tokens = Embedding(cfg.vocab_size, cfg.embed_dim, dtype=dtype, rngs=rngs)
+        self.token_types = Embedding(types, cfg.embed_dim, dtype=dtype, rngs=rngs) if types else None
+        self.norm = LayerNorm(cfg.embed_dim, eps=cfg.norm_eps, bias=cfg.norm_bias)
+
+    def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
+        """Embeds every packed token."""
+        x = self.tokens(batch.input_ids)
+        return self.norm(x if self.token_types is None else x + self.token_types(batch.token_type_ids))
+
+
+class RotaryLayer(nnx.Module):
+    """norm(x + attn x), then norm(x + mlp x); pre-norm: x + attn(norm x), then x + mlp(norm x)."""
+
+    def __init__(self, cfg: RotaryEncoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.pre_norm = cfg.pre_norm
+        self.attn = Attention(
+            cfg.embed_dim,
+            num_heads=cfg.num_heads,
+            num_kv_heads=cfg.num_heads,
+            head_dim=cfg.head_dim,
+            qkv_bias=cfg.qkv_bias,
+            out_bias=cfg.out_bias,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.attn_norm = LayerNorm(cfg.embed_dim, eps=cfg.norm_eps, bias=cfg.norm_bias)
+        self.mlp = MLP(
+            cfg.embed_dim,
+            cfg.mlp_dim,
+            act=cfg.activation,
+            gated=cfg.gated,
+            bias=cfg.up_bias,
+            down_bias=cfg.down_bias,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.mlp_norm = LayerNorm(cfg.embed_dim, eps=cfg.norm_eps, bias=cfg.norm_bias)
+
+    def __call__(
+        self,
+        x: Float[Array, "T D"],
+        attend: Attend,
+        rotation: Rotation,
+        window: int | Int[Array, ""] | None,
+        normed: bool | Bool[Array, ""],
+    ) -> Float[Array, "T D"]:
+        """One block; `normed` of LayerKind."""
+        if not self.pre_norm:
+            x = self.attn_norm(x + self.attn(x, attend, rotation=rotation, window=window))
+            return self.mlp_norm(x + self.mlp(x, attend.num_tokens))
+        y = x if normed is False else self.attn_norm(x)
+        y = y if isinstance(normed, bool) else jnp.where(normed, y, x)
+        x = x + self.attn(y, attend, rotation=rotation, window=window)
+        return x + self.mlp(self.mlp_norm(x), attend.num_tokens)
+
+
+class RotaryEncoderClassifier(nnx.Module):
+    """Embeddings and blocks; `head` scores what the pooler picks."""
+
+    def __init__(self, cfg: RotaryEncoderConfig, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32, stacked: bool = False):
+        self.cfg = cfg
+        self.embed = RotaryEmbedding(cfg, dtype=dtype, rngs=rngs)
+        self.layers = build_layers(
+            lambda layer_rngs: RotaryLayer(cfg, dtype=dtype, rngs=layer_rngs),
+            cfg.num_layers,
+            stacked=stacked,
+            rngs=rngs,
+        )
+        self.final_norm = LayerNorm(cfg.embed_dim, eps=cfg.norm_eps, bias=cfg.norm_bias) if cfg.pre_norm else None
+        self.head = ClassificationHead(cfg.embed_dim, cfg.num_labels, cfg.head, rngs=rngs)
+
+    def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
+        """Final hidden states of every packed token."""
+        kinds = list(dict.fromkeys(self.cfg.kinds))
+        given = _Given(kinds, batch)
+        attend = batch.attend(scale=self.cfg.head_dim**-0.5, causal=False)
+        x = run_layers(
+            self.layers,
+            self.embed(batch),
+            lambda layer, y, kind: layer(y, attend, *given.to(kind)),
+            [kinds.index(kind) for kind in self.cfg.kinds],
+        )
+        return x if self.final_norm is None else self.final_norm(x)
+
+
+class _Given:
+    """What the layers of each kind are given, by the kind's index, which in a scan over layers is traced."""
+
+    def __init__(self, kinds: Sequence[LayerKind], batch: PackedBatch):
+        self.kinds = kinds
+        lengths = batch.token_lengths()
+        ropes = {kind.rope: cos_sin(kind.rope, batch.positions, lengths) for kind in kinds}
+        self.rotations = [ropes[kind.rope] for kind in kinds]
+        self.cos = jnp.stack([cos for cos, _ in self.rotations])
+        self.sin = jnp.stack([sin for _, sin in self.rotations])
+
+    def to(self, kind: int | Int[Array, ""]) -> tuple[Rotation, int | Int[Array, ""] | None, bool | Bool[Array, ""]]:
+        """Rotation, window and whether the input is normalised."""
+        if isinstance(kind, int):
+            return self.rotations[kind], self.kinds[kind].window, self.kinds[kind].normed
+        unlimited = jnp.iinfo(jnp.int32).max
+        windows = jnp.array([unlimited if k.window is None else k.window for k in self.kinds], jnp.int32)
+        return (self.cos[kind], self.sin[kind]), windows[kind], jnp.array([k.normed for k in self.kinds])[kind]
+
+
+def split(source: str, names: Sequence[str], size: int) -> dict[str, Part]:
+    """Our modules `names`, which the checkpoint fuses in this order, `size` rows each."""
+    return {name: (source, i * size, (i + 1) * size) for i, name in enumerate(names)}
+
+
+def fused_qkv(source: str, cfg: RotaryEncoderConfig | EncoderConfig) -> dict[str, Part]:
+    """The three projections of multi-head attention in one module."""
+    return split(source, ("attn.q", "attn.k", "attn.v"), cfg.num_heads * cfg.head_dim)
+
+
+def rules_of(modules: Mapping[str, Part], *, absent: Mapping[str, tuple[int, ...]] | None = None) -> Iterator[Rule]:
+    """Rules for weight and bias of our modules; those of parameters that a model does not have are not used.
+
+    Args:
+        modules: our module -> the checkpoint's, both with `{layer}` where there is one in each layer.
+        absent: layers in which the checkpoint lacks one of our modules.
+    """
+    for target, part in modules.items():
+        source, *rows = (part,) if isinstance(part, str) else part
+        transform = ":".join(["rows", *map(str, rows)]) if rows else "identity"
+        for leaf in ("weight", "bias"):
+            layers = (absent or {}).get(target, ())
+            yield Rule(f"{target}.{leaf}", f"{source}.{leaf}", transform, absent=layers)
+
+
+def in_layers(prefix: str, modules: Mapping[str, Part]) -> dict[str, Part]:
+    """Modules of a layer, by their names within it, for `rules_of`; `prefix` is what the checkpoint calls the layer."""
+
+    def within(part: Part) -> Part:
+        return prefix + part if isinstance(part, str) else (prefix + part[0], *part[1:])
+
+    return {f"layers.{{layer}}.{target}": within(part) for target, part in modules.items()}
+
+
+def bert_like_weights(
+    prefix: str,
+    *,
+    norm: str,
+    layer: str,
+    modules: Mapping[str, Part],
+    head: Mapping[str, str],
+    renames: tuple[tuple[str, str], ...] = (),
+) -> RuleTable:
+    """Rules for the tensor names of members with BERT's embeddings and pooler.
+
+    Args:
+        prefix: what the base model is called in the checkpoint.
+        norm: the embeddings' LayerNorm, below the prefix.
+        layer: a layer's name below the prefix, "encoder.layers.{layer}.".
+        modules: our modules of a layer -> the checkpoint's.
+        head: our modules of the head -> the checkpoint's.
+        renames: of RuleTable.
+    """
+    tables = {
+        "embed.tokens": f"{prefix}.embeddings.word_embeddings",
+        "embed.positions": f"{prefix}.embeddings.position_embeddings",
+        "embed.token_types": f"{prefix}.embeddings.token_type_embeddings",
+        "embed.norm": f"{prefix}.{norm}",
+    }
+    return RuleTable(
+        rules=tuple(rules_of({**tables, **in_layers(f"{prefix}.{layer}", modules), **head})),
+        # Buffers, and heads of pretraining that the classifier does not use.
+        ignore=(f"{prefix}.embeddings.*_ids", f"{prefix}.pooler.*", "*.inv_freq", "lm_head.*", "cls.*"),
+        renames=renames,
+    )
