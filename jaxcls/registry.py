@@ -32,23 +32,38 @@ _BUILT_IN = {
     "EuroBertForTokenClassification": "jaxcls.models.eurobert:TOKENS",
     "GPT2ForSequenceClassification": "jaxcls.models.gpt2:SEQUENCES",
     "GPT2ForTokenClassification": "jaxcls.models.gpt2:TOKENS",
+    "Gemma2ForSequenceClassification": "jaxcls.models.gemma2:ARCHITECTURE",
+    "Gemma2ForTokenClassification": "jaxcls.models.gemma2:TOKENS",
+    "Gemma3TextForSequenceClassification": "jaxcls.models.gemma3:ARCHITECTURE",
     "GemmaForSequenceClassification": "jaxcls.models.gemma:ARCHITECTURE",
+    "GemmaForTokenClassification": "jaxcls.models.gemma:TOKENS",
     "GteForSequenceClassification": "jaxcls.models.gte:SEQUENCES",
     "GteForTokenClassification": "jaxcls.models.gte:TOKENS",
     "GteNewForSequenceClassification": "jaxcls.models.gte:SEQUENCES",
+    "InternLM2ForRewardModel": "jaxcls.models.internlm2:ARCHITECTURE",
     "JinaEmbeddingsV3ForSequenceClassification": "jaxcls.models.flash_xlm_roberta:SEQUENCES",
     "JinaEmbeddingsV3ForTokenClassification": "jaxcls.models.flash_xlm_roberta:TOKENS",
+    "LlamaBidirectionalForSequenceClassification": "jaxcls.models.llama:BIDIRECTIONAL",
     "LlamaForSequenceClassification": "jaxcls.models.llama:ARCHITECTURE",
+    "LlamaForTokenClassification": "jaxcls.models.llama:TOKENS",
     "MPNetForSequenceClassification": "jaxcls.models.mpnet:ARCHITECTURE",
     "MPNetForTokenClassification": "jaxcls.models.mpnet:TOKENS",
+    "MistralForSequenceClassification": "jaxcls.models.mistral:ARCHITECTURE",
+    "MistralForTokenClassification": "jaxcls.models.mistral:TOKENS",
     "ModernBertForSequenceClassification": "jaxcls.models.modernbert:SEQUENCES",
     "ModernBertForTokenClassification": "jaxcls.models.modernbert:TOKENS",
     "NewForSequenceClassification": "jaxcls.models.gte:SEQUENCES",
     "NewForTokenClassification": "jaxcls.models.gte:TOKENS",
     "NomicBertForSequenceClassification": "jaxcls.models.nomic_bert:SEQUENCES",
     "NomicBertForTokenClassification": "jaxcls.models.nomic_bert:TOKENS",
+    "Phi3ForSequenceClassification": "jaxcls.models.phi3:ARCHITECTURE",
+    "Phi3ForTokenClassification": "jaxcls.models.phi3:TOKENS",
+    "Qwen2ForProcessRewardModel": "jaxcls.models.qwen_reward:PROCESS_REWARD",
+    "Qwen2ForRewardModel": "jaxcls.models.qwen_reward:REWARD",
     "Qwen2ForSequenceClassification": "jaxcls.models.qwen:QWEN2",
+    "Qwen2ForTokenClassification": "jaxcls.models.qwen:QWEN2_TOKENS",
     "Qwen3ForSequenceClassification": "jaxcls.models.qwen:QWEN3",
+    "Qwen3ForTokenClassification": "jaxcls.models.qwen:QWEN3_TOKENS",
     "RobertaForSequenceClassification": "jaxcls.models.roberta:ARCHITECTURE",
     "RobertaForTokenClassification": "jaxcls.models.roberta:TOKENS",
     "XLMRobertaForSequenceClassification": "jaxcls.models.roberta:ARCHITECTURE",
@@ -125,6 +140,7 @@ def _unknown(name: str) -> str:
 
 
 def _same_model(name: str, known: list[str]) -> list[str]:
-    """BertModel, BertForMaskedLM -> BertForSequenceClassification."""
+    """BertModel, BertForMaskedLM -> BertForSequenceClassification, then other heads."""
     stem = name.split("For", maxsplit=1)[0].removesuffix("Model")
-    return [other for other in known if other.split("For")[0] == stem]
+    same = [other for other in known if other.split("For")[0] == stem]
+    return sorted(same, key=lambda other: not other.endswith("ForSequenceClassification"))

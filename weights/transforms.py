@@ -110,6 +110,23 @@ def _difference(subtracted: int, row: int) -> Transform:
     return Transform(lambda shapes: (1, *picked.shape(shapes)[1:]), apply)
 
 
+def _group_rows(groups: int, start: int, stop: int) -> Transform:
+    def shape(shapes: Sequence[Shape]) -> Shape:
+        only = _one(shapes)
+        if not only or only[0] % groups or only[0] // groups < stop:
+            raise ValueError(f"rows {start} to {stop} of each of {groups} parts of a tensor of shape {only}")
+        return (groups * (stop - start), *only[1:])
+
+    def apply(arrays: Sequence[Array]) -> Array:
+        array = _one(arrays)
+        out = shape([array.shape])
+        return array.reshape(groups, -1, *array.shape[1:])[:, start:stop].reshape(out)
+
+    if groups < 1 or not 0 <= start < stop:
+        raise ValueError(f"group_rows:{groups}:{start}:{stop} names no rows")
+    return Transform(shape, apply)
+
+
 def _concat() -> Transform:
     def shape(shapes: Sequence[Shape]) -> Shape:
         if any(not s or s[1:] != shapes[0][1:] for s in shapes):
@@ -137,6 +154,7 @@ _NAMED: dict[str, tuple[Callable[..., Transform], int, str]] = {
     "rows": (_rows, 2, "rows:START:STOP, a part of a fused tensor"),
     "pick": (_pick, ANY, "pick:ROW:ROW..., rows in the order given"),
     "difference": (_difference, 2, "difference:A:B, row B minus row A in float32, as one row"),
+    "group_rows": (_group_rows, 3, "group_rows:GROUPS:START:STOP, the same part of each of GROUPS equal parts"),
     "concat": (_concat, 0, "several tensors joined along their first axis"),
     "stack": (_stack, 0, "several tensors along a new first axis"),
 }

@@ -5,10 +5,11 @@ when, and only when, there are any; one that says something else changes the mod
 """
 
 import builtins
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from jaxcls.config.labels import Labels, read_labels
+from jaxcls.config.labels import Labels, generic_names, read_labels
 from jaxcls.errors import ConfigError
 from jaxcls.layers.activation import activation
 
@@ -92,6 +93,15 @@ class HfView:
             if self._values.setdefault(key, value) != value:
                 raise self.error(other, value, f"it is another name of {key}, which is {self._values[key]!r}")
 
+    def set_num_labels(self, count: builtins.int) -> None:
+        """Says how many outputs the architecture has whatever config.json says; names that fit are kept."""
+        names = self.labels.names
+        if len(names) == count:
+            return
+        if names != generic_names(len(names)):
+            raise self.error("id2label", dict(enumerate(names)), f"this architecture has {count} outputs")
+        self.labels = dataclasses.replace(self.labels, names=generic_names(count))
+
     def raw(self, key: str, default: Any) -> Any:
         """The value as JSON has it; `default` when the key is absent."""
         self._taken.add(key)
@@ -110,6 +120,10 @@ class HfView:
     def float(self, key: str, default: builtins.float) -> builtins.float:
         """A number; null means the default."""
         return builtins.float(self._typed(key, default, (builtins.int, builtins.float)))
+
+    def optional_float(self, key: str, default: builtins.float | None) -> builtins.float | None:
+        """A number for which null is a value of its own."""
+        return None if self.raw(key, default) is None else self.float(key, default or 0.0)
 
     def bool(self, key: str, default: builtins.bool) -> builtins.bool:
         """A truth value; null means the default."""

@@ -42,13 +42,18 @@ def read_labels(values: Mapping[str, Any], source: str) -> Labels:
     return Labels(names, problem_type)
 
 
+def generic_names(count: int) -> tuple[str, ...]:
+    """The names of classes that have none."""
+    return tuple(f"LABEL_{i}" for i in range(count))
+
+
 def _names(values: Mapping[str, Any], source: str) -> tuple[str, ...]:
     id2label, num_labels = values.get("id2label"), values.get("num_labels")
     if id2label is None:
         count = 2 if num_labels is None else num_labels
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise ConfigError(f"{source}: num_labels = {count!r} must be a positive integer")
-        return tuple(f"LABEL_{i}" for i in range(count))
+        return generic_names(count)
     try:
         by_id = {int(key): str(name) for key, name in id2label.items()}
     except (AttributeError, ValueError, TypeError):

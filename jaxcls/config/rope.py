@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from jaxcls.config.hf import HfView
@@ -9,10 +10,20 @@ from jaxcls.errors import ConfigError
 from jaxcls.layers.rope import RopeConfig
 
 _DEFAULT_THETA = 10000.0
-_TYPES = ("default", "linear", "dynamic", "llama3", "yarn")
+_NO_ALIASES: Mapping[str, str] = MappingProxyType({})
+_TYPES = ("default", "linear", "dynamic", "llama3", "yarn", "longrope", "proportional")
 
 
-def rope_config(hf: HfView, *, head_dim: int, max_len: int, default_theta: float = _DEFAULT_THETA) -> RopeConfig:
+def rope_config(
+    hf: HfView,
+    *,
+    head_dim: int,
+    max_len: int,
+    default_theta: float = _DEFAULT_THETA,
+    partial: bool = False,
+    original_len: int | None = None,
+    aliases: Mapping[str, str] = _NO_ALIASES,
+) -> RopeConfig:
     """Reads the rotary settings, in either form.
 
     Args:
@@ -20,40 +31,40 @@ def rope_config(hf: HfView, *, head_dim: int, max_len: int, default_theta: float
         head_dim: width H of an attention head.
         max_len: the config's max_position_embeddings.
         default_theta: of the architecture's config class.
+        partial: whether `partial_rotary_factor` leaves a part of every head unrotated.
+        original_len: the config class's original_max_position_embeddings, if it has that key.
+        aliases: the architecture's other names of rope types.
 
     Raises:
         ConfigError: an unknown rope type, a missing or an unknown parameter.
     """
     scaling = hf.raw("rope_scaling", None)
     parameters = dict(scaling or hf.raw("rope_parameters", None) or {})
-    theta = hf.float("rope_theta", default_theta)
-    parameters.setdefault("rope_theta", theta)
-    return rope_from(hf, parameters, head_dim=head_dim, max_len=max_len)
+    parameters.setdefault("rope_theta", hf.float("rope_theta", default_theta))
+    fraction = hf.raw("partial_rotary_factor", None)
+    if fraction is not None:
+        parameters.setdefault("partial_rotary_factor", fraction)
+    original = hf.raw("original_max_position_embeddings", original_len)
+    return _read(_Parameters(hf, parameters, aliases), head_dim, partial, original, max_len)
 
 
-def rope_from(hf: HfView, values: Mapping[str, Any], *, head_dim: int, max_len: int) -> RopeConfig:
-    """One dictionary of `rope_parameters`, theta within it; raises as `rope_config` does."""
-    parameters = dict(values)
-    rope_type = parameters.pop("rope_type", None) or parameters.get("type", "default")
-    parameters.pop("type", None)
-    if rope_type not in _TYPES:
-        raise hf.error("rope_type", rope_type, f"known are {', '.join(_TYPES)}")
-    if head_dim % 2:
-        raise hf.error("head_dim", head_dim, "rotary embeddings need an even head width")
-    partial = parameters.pop("partial_rotary_factor", hf.raw("partial_rotary_factor", None))
-    if partial not in (None, 1, 1.0):
-        raise hf.error("partial_rotary_factor", partial, "this architecture rotates whole heads")
-    reader = _Parameters(hf, rope_type, parameters)
-    rope = _read(reader, rope_type, head_dim, hf.raw("original_max_position_embeddings", None), max_len)
-    reader.finish()
-    return rope
+def nested_rope_config(
+    hf: HfView, parameters: Mapping[str, Any], *, head_dim: int, max_len: int, theta: float
+) -> RopeConfig:
+    """Reads the rotary settings of one kind of layer from its own dictionary; `theta` is for one that has none."""
+    return _read(_Parameters(hf, {"rope_theta": theta, **parameters}, _NO_ALIASES), head_dim, False, None, max_len)
 
 
 class _Parameters:
     """The rope dictionary, with the same bookkeeping as HfView."""
 
-    def __init__(self, hf: HfView, rope_type: str, values: dict[str, Any]):
-        self.hf, self.rope_type, self.values = hf, rope_type, values
+    def __init__(self, hf: HfView, values: dict[str, Any], aliases: Mapping[str, str]):
+        self.hf, self.values = hf, values
+        found = values.pop("rope_type", None) or values.get("type") or "default"
+        values.pop("type", None)
+        self.rope_type = aliases.get(found, found)
+        if self.rope_type not in _TYPES:
+            raise hf.error("rope_type", found, f"known are {', '.join((*_TYPES, *aliases))}")
 
     def take(self, key: str, default: float | None = None) -> float:
         value = self.values.pop(key, None)
@@ -65,25 +76,49 @@ class _Parameters:
             raise self.hf.error(key, value, "expected a number")
         return value
 
+    def take_list(self, key: str, length: int) -> tuple[float, ...]:
+        values = self.values.pop(key, None)
+        if values is None:
+            raise ConfigError(f"{self.hf.source}: rope type {self.rope_type!r} needs {key!r}")
+        numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+        if len(numbers) != length or len(values) != length:
+            raise self.hf.error(key, values, f"expected {length} numbers, one for every two rotated dimensions")
+        return tuple(map(float, numbers))
+
     def finish(self) -> None:
         if self.values:
             raise self.hf.error("rope_parameters", self.values, f"unknown for rope type {self.rope_type!r}")
 
 
-def _read(take: _Parameters, rope_type: str, head_dim: int, outer_original: int | None, max_len: int) -> RopeConfig:
+def _read(take: _Parameters, head_dim: int, partial: bool, outer_original: int | None, max_len: int) -> RopeConfig:
+    fraction = float(take.take("partial_rotary_factor", 1.0))
+    if take.rope_type == "proportional":
+        rope = _proportional(take, head_dim, fraction)
+    elif fraction == 1 or partial:
+        rope = _read_type(take, int(head_dim * fraction), outer_original, max_len)
+    else:
+        raise take.hf.error("partial_rotary_factor", fraction, "this architecture rotates whole heads")
+    if rope.head_dim % 2:
+        raise take.hf.error("head_dim", head_dim, "rotary embeddings need an even width")
+    take.finish()
+    return rope
+
+
+def _read_type(take: _Parameters, head_dim: int, outer_original: int | None, max_len: int) -> RopeConfig:
     theta = float(take.take("rope_theta"))
-    match rope_type:
+    match take.rope_type:
         case "linear":
             return RopeConfig(head_dim, theta, "linear", factor=float(take.take("factor")))
         case "dynamic":
             # transformers scales from max_position_embeddings and only reads the other key for its cache.
             take.values.pop("original_max_position_embeddings", None)
             return RopeConfig(head_dim, theta, "dynamic", factor=float(take.take("factor")), original_max_len=max_len)
-        case "llama3" | "yarn":
+        case "llama3" | "yarn" | "longrope":
             # A length outside the dictionary has priority over the one inside, as in transformers.
             inside = take.take("original_max_position_embeddings", max_len)
             original = int(inside if outer_original is None else outer_original)
-            return (_llama3 if rope_type == "llama3" else _yarn)(take, head_dim, theta, original, max_len)
+            read = {"llama3": _llama3, "yarn": _yarn, "longrope": _longrope}[take.rope_type]
+            return read(take, head_dim, theta, original, max_len)
         case _:
             # Configs keep parameters of the scaling that they switched off.
             for key in ("factor", "original_max_position_embeddings"):
@@ -124,3 +159,24 @@ def _yarn(take: _Parameters, head_dim: int, theta: float, original: int, max_len
         attention_factor=float(take.take("attention_factor", inferred)),
         truncate=bool(truncate),
     )
+
+
+def _longrope(take: _Parameters, head_dim: int, theta: float, original: int, max_len: int) -> RopeConfig:
+    factor = float(take.take("factor", max_len / original))
+    inferred = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))
+    return RopeConfig(
+        head_dim,
+        theta,
+        "longrope",
+        factor=factor,
+        original_max_len=original,
+        attention_factor=float(take.take("attention_factor", inferred)),
+        short_factors=take.take_list("short_factor", head_dim // 2),
+        long_factors=take.take_list("long_factor", head_dim // 2),
+    )
+
+
+def _proportional(take: _Parameters, head_dim: int, fraction: float) -> RopeConfig:
+    """Only a fraction of the frequencies turns; they are those of the whole head, unlike in a partly rotated one."""
+    theta, factor = float(take.take("rope_theta")), float(take.take("factor", 1.0))
+    return RopeConfig(head_dim, theta, "proportional", factor=factor, fraction=fraction)

@@ -243,7 +243,7 @@ class TextTokenizer:
             excess = len(encoding) - max_tokens
             if excess <= 0:
                 return encoding
-            field = next((field for field in _CUT_ORDER if texts.get(field)), None)
+            field: Field | None = next((field for field in _CUT_ORDER if texts.get(field)), None)
             if field is None:
                 raise PromptError(f"the prompt_template alone has {len(encoding)} tokens; {max_tokens} are allowed")
             start, end = places[field]

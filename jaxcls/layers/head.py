@@ -13,7 +13,7 @@ from jaxcls.layers.norm import LayerNorm
 
 @dataclasses.dataclass(frozen=True)
 class HeadConfig:
-    """score(x), or score(norm(act(dense(x)))).
+    """score(x), or score(norm(act(dense(x)))), divided by the temperature.
 
     Attributes:
         activation: act, by its name in config.json; None: there is no dense layer before the score.
@@ -22,6 +22,7 @@ class HeadConfig:
         norm_bias: whether that has a bias.
         bias: whether the score has a bias.
         on_tokens: whether tokens go through the dense layer too; not if it is the pooler of sequences (BERT).
+        temperature: divides the logits.
     """
 
     activation: str | None = None
@@ -30,6 +31,7 @@ class HeadConfig:
     norm_bias: bool = True
     bias: bool = True
     on_tokens: bool = True
+    temperature: float = 1.0
 
 
 LINEAR = HeadConfig()
@@ -53,4 +55,5 @@ class ClassificationHead(nnx.Module):
         if self.dense is not None and self.cfg.activation is not None and not (per_token and not self.cfg.on_tokens):
             x = activation(self.cfg.activation)(self.dense(x))
             x = x if self.norm is None else self.norm(x)
-        return self.score(x)
+        logits = self.score(x)
+        return logits if self.cfg.temperature == 1 else logits / self.cfg.temperature

@@ -11,25 +11,28 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-RopeType = Literal["default", "linear", "dynamic", "llama3", "yarn", "ntk"]
+RopeType = Literal["default", "linear", "dynamic", "llama3", "yarn", "longrope", "proportional", "ntk"]
 
 
 @dataclasses.dataclass(frozen=True)
 class RopeConfig:
     """Rotary settings of one model; the fields after `factor` belong to the types named beside them."""
 
-    head_dim: int
+    head_dim: int  # the part of a head that is rotated, most often all of it
     theta: float
     rope_type: RopeType = "default"
     factor: float = 1.0
-    original_max_len: int = 0  # dynamic, llama3, yarn: the length the model was first trained for
+    original_max_len: int = 0  # dynamic, llama3, yarn, longrope: the length the model was first trained for
     low_freq_factor: float = 1.0  # llama3
     high_freq_factor: float = 4.0  # llama3
     beta_fast: float = 32.0  # yarn
     beta_slow: float = 1.0  # yarn
-    attention_factor: float = 1.0  # yarn: multiplies cos and sin
+    attention_factor: float = 1.0  # yarn, longrope: multiplies cos and sin
     truncate: bool = True  # yarn
     mixed_b: float | None = None  # ntk: the exponent of mixed scaling, None for fixed
+    short_factors: tuple[float, ...] = ()  # longrope: one a frequency, for sequences up to original_max_len
+    long_factors: tuple[float, ...] = ()  # longrope: for longer ones
+    fraction: float = 1.0  # proportional: of the frequencies that turn
 
     def longest(self, trained_len: int) -> int:
         """Longest sequence of a model made for `trained_len` tokens: "dynamic" scaling is there to go beyond them."""
@@ -37,7 +40,7 @@ class RopeConfig:
 
 
 def inverse_frequencies(rope: RopeConfig) -> np.ndarray:
-    """Static inverse frequencies [H/2], float32."""
+    """Static inverse frequencies [H/2], float32; of "longrope" those of short sequences."""
     inv_freq = _plain(rope.head_dim, rope.theta)
     match rope.rope_type:
         case "linear":
@@ -48,6 +51,11 @@ def inverse_frequencies(rope: RopeConfig) -> np.ndarray:
             inv_freq = _yarn(inv_freq, rope)
         case "ntk":
             inv_freq = _ntk(inv_freq, rope)
+        case "longrope":
+            inv_freq = inv_freq / np.array(rope.short_factors, np.float32)
+        case "proportional":
+            turning = np.arange(len(inv_freq)) < int(rope.fraction * rope.head_dim // 2)
+            inv_freq = np.where(turning, inv_freq, 0) / np.float32(rope.factor)
         case "default" | "dynamic":
             pass
     return inv_freq.astype(np.float32)
@@ -109,18 +117,29 @@ def cos_sin(
     Args:
         rope: the model's settings.
         positions: 0-based position of the token in its sequence.
-        lengths: length of the token's sequence; only "dynamic" looks at it. Each sequence is scaled by its own length
-            (transformers uses the longest of the batch), so that a score does not depend on the batch.
+        lengths: length of the token's sequence; only "dynamic" and "longrope" look at it. Each sequence is scaled by
+            its own length (transformers uses the longest of the batch), so that a score does not depend on the batch.
     """
-    inv_freq = jnp.asarray(inverse_frequencies(rope))[None, :]
-    if rope.rope_type == "dynamic":
-        ratio = jnp.maximum(lengths, rope.original_max_len).astype(jnp.float32) / rope.original_max_len
-        stretch = rope.factor * ratio - (rope.factor - 1)
-        base = rope.theta * stretch ** (rope.head_dim / (rope.head_dim - 2))
-        exponents = jnp.arange(0, rope.head_dim, 2, dtype=jnp.float32) / rope.head_dim
-        inv_freq = 1.0 / base[:, None] ** exponents[None, :]
+    match rope.rope_type:
+        case "dynamic":
+            inv_freq = _dynamic(rope, lengths)
+        case "longrope":
+            plain = inverse_frequencies(dataclasses.replace(rope, rope_type="default"))
+            short, long = (plain / np.array(f, np.float32) for f in (rope.short_factors, rope.long_factors))
+            inv_freq = jnp.where((lengths > rope.original_max_len)[:, None], long, short)
+        case _:
+            inv_freq = jnp.asarray(inverse_frequencies(rope))[None, :]
     angles = positions.astype(jnp.float32)[:, None] * inv_freq
     return jnp.cos(angles) * rope.attention_factor, jnp.sin(angles) * rope.attention_factor
+
+
+def _dynamic(rope: RopeConfig, lengths: Int[Array, " T"]) -> Float[Array, "T half"]:
+    """Dynamic NTK: the base grows with the sequence's length."""
+    ratio = jnp.maximum(lengths, rope.original_max_len).astype(jnp.float32) / rope.original_max_len
+    stretch = rope.factor * ratio - (rope.factor - 1)
+    base = rope.theta * stretch ** (rope.head_dim / (rope.head_dim - 2))
+    exponents = jnp.arange(0, rope.head_dim, 2, dtype=jnp.float32) / rope.head_dim
+    return 1.0 / base[:, None] ** exponents[None, :]
 
 
 def rotate(x: Float[Array, "T N H"], cos: Float[Array, "T half"], sin: Float[Array, "T half"]) -> Float[Array, "T N H"]:

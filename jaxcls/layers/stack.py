@@ -13,7 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+
+_NO_WINDOW = jnp.iinfo(jnp.int32).max
 
 
 def build_layers(
@@ -59,9 +61,7 @@ def run_layers(
         return x
     graphdef, state = nnx.split(layers)
     uniform = len(set(per_layer)) == 1
-    values = (
-        None if uniform else jnp.array([jnp.iinfo(jnp.int32).max if v is None else v for v in per_layer], jnp.int32)
-    )
+    values = None if uniform else jnp.array([_NO_WINDOW if v is None else v for v in per_layer], jnp.int32)
 
     def step(carry: Float[Array, "T D"], slices: tuple[Any, Any]) -> tuple[Float[Array, "T D"], None]:
         chosen, value = slices
@@ -70,3 +70,18 @@ def run_layers(
 
     x, _ = jax.lax.scan(step, x, (state if order is None else jnp.array(order), values))
     return x
+
+
+def by_window(window: int | Int[Array, ""] | None, everywhere: Any, local: Any | None) -> Any:
+    """What a layer is given by its window, as `run_layers` passes that: `local` if it has one.
+
+    Args:
+        window: of the layer.
+        everywhere: arrays of layers with full attention.
+        local: the same of layers with a window; None: no different.
+    """
+    if local is None or window is None:
+        return everywhere
+    if isinstance(window, int):
+        return local
+    return jax.tree.map(lambda a, b: jnp.where(window < _NO_WINDOW, a, b), local, everywhere)

@@ -1,4 +1,7 @@
-"""The decoder family: pre-norm transformer blocks with rope (Llama, Qwen2, Qwen3, Gemma)."""
+"""The decoder family: pre-norm transformer blocks with rope (Llama, Mistral, Qwen2, Qwen3, Phi-3, Gemma 1 to 3)."""
+
+from collections.abc import Mapping
+from functools import partial
 
 import jax.numpy as jnp
 from flax import nnx
@@ -12,16 +15,17 @@ from jaxcls.layers.mlp import MLP
 from jaxcls.layers.norm import RMSNorm
 from jaxcls.layers.packed import PackedBatch
 from jaxcls.layers.rope import cos_sin
-from jaxcls.layers.stack import build_layers, run_layers
+from jaxcls.layers.stack import build_layers, by_window, run_layers
 from jaxcls.models.decoder_config import DecoderConfig
 from weights.rules import Rule, RuleTable
 
 
 class DecoderLayer(nnx.Module):
-    """x + attn(norm x), then x + mlp(norm x)."""
+    """x + attn(norm x), then x + mlp(norm x); with post norms, x + norm(attn(norm x)) and so on."""
 
     def __init__(self, cfg: DecoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.attn_norm = RMSNorm(cfg.embed_dim, eps=cfg.norm_eps, offset=cfg.norm_offset)
+        norm = partial(RMSNorm, cfg.embed_dim, eps=cfg.norm_eps, offset=cfg.norm_offset)
+        self.attn_norm = norm()
         self.attn = Attention(
             cfg.embed_dim,
             num_heads=cfg.num_heads,
@@ -30,20 +34,25 @@ class DecoderLayer(nnx.Module):
             qkv_bias=cfg.qkv_bias,
             out_bias=cfg.out_bias,
             qk_norm_eps=cfg.norm_eps if cfg.qk_norm else None,
+            norm_offset=cfg.norm_offset,
             dtype=dtype,
             rngs=rngs,
         )
-        self.mlp_norm = RMSNorm(cfg.embed_dim, eps=cfg.norm_eps, offset=cfg.norm_offset)
+        self.attn_post_norm = norm() if cfg.post_norms else None
+        self.mlp_norm = norm()
         self.mlp = MLP(
             cfg.embed_dim, cfg.mlp_dim, act=cfg.activation, gated=True, bias=cfg.mlp_bias, dtype=dtype, rngs=rngs
         )
+        self.mlp_post_norm = norm() if cfg.post_norms else None
 
     def __call__(
         self, x: Float[Array, "T D"], attend: Attend, rotation: Rotation, window: int | Int[Array, ""] | None
     ) -> Float[Array, "T D"]:
         """One block."""
-        x = x + self.attn(self.attn_norm(x), attend, rotation=rotation, window=window)
-        return x + self.mlp(self.mlp_norm(x), attend.num_tokens)
+        y = self.attn(self.attn_norm(x), attend, rotation=rotation, window=window)
+        x = x + (y if self.attn_post_norm is None else self.attn_post_norm(y))
+        y = self.mlp(self.mlp_norm(x), attend.num_tokens)
+        return x + (y if self.mlp_post_norm is None else self.mlp_post_norm(y))
 
 
 class DecoderClassifier(nnx.Module):
@@ -67,39 +76,93 @@ class DecoderClassifier(nnx.Module):
         if self.cfg.embed_scale != 1.0:
             # Rounded to the weights' dtype, as Gemma was trained.
             x = x * jnp.asarray(self.cfg.embed_scale, self.embed.tokens.weight.dtype).astype(jnp.float32)
-        rotation = cos_sin(self.cfg.rope, batch.positions, batch.token_lengths())
-        attend = batch.attend(scale=self.cfg.head_dim**-0.5, causal=not self.cfg.bidirectional)
-        x = run_layers(self.layers, x, lambda layer, y, window: layer(y, attend, rotation, window), self.cfg.windows)
+        rotations = [
+            None if rope is None else cos_sin(rope, batch.positions, batch.token_lengths())
+            for rope in (self.cfg.rope, self.cfg.local_rope)
+        ]
+        attend = batch.attend(
+            scale=self.cfg.attn_scale or self.cfg.head_dim**-0.5,
+            causal=not self.cfg.bidirectional,
+            soft_cap=self.cfg.soft_cap,
+        )
+        x = run_layers(
+            self.layers,
+            x,
+            lambda layer, y, window: layer(y, attend, by_window(window, *rotations), window),
+            self.cfg.windows,
+        )
         return self.final_norm(x)
 
 
-def decoder_weights(cfg: DecoderConfig) -> RuleTable:
-    """Rules for the tensor names that Llama, Qwen2, Qwen3 and Gemma checkpoints share.
+# Names of a layer's matrices and norms in the checkpoint, and here.
+LINEAR_NAMES = {
+    **{f"self_attn.{x}_proj": f"attn.{x}" for x in "qkvo"},
+    **{f"mlp.{x}_proj": f"mlp.{x}" for x in ("gate", "up", "down")},
+}
+NORM_NAMES = {
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "mlp_norm",
+    "self_attn.q_norm": "attn.q_norm",
+    "self_attn.k_norm": "attn.k_norm",
+}
+POST_NORM_NAMES = {
+    **NORM_NAMES,
+    "post_attention_layernorm": "attn_post_norm",
+    "pre_feedforward_layernorm": "mlp_norm",
+    "post_feedforward_layernorm": "mlp_post_norm",
+}
+Parts = Mapping[str, Mapping[str, str]]
+"""Matrices that hold several: name in the checkpoint -> name here -> transform."""
+
+
+def decoder_weights(
+    cfg: DecoderConfig,
+    *,
+    linear: Mapping[str, str] = LINEAR_NAMES,
+    fused: Parts | None = None,
+    norms: Mapping[str, str] | None = None,
+    embed: str = "embed_tokens",
+    head: Mapping[str, str] | None = None,
+) -> RuleTable:
+    """Rules for the tensor names that Llama, Mistral, Qwen2, Qwen3, and Gemma checkpoints share.
 
     Rules of parameters that a model does not have (biases, q/k norms) are not used; such a tensor is then unexpected.
+
+    Args:
+        cfg: of the model.
+        linear: a layer's matrices that are stored as they are.
+        fused: a layer's matrices that are stored together.
+        norms: a layer's norms; None: the usual names.
+        embed: the embeddings.
+        head: layers of the head, with their prefix; None: one called `score`.
     """
-    del cfg
+    norms = norms or (POST_NORM_NAMES if cfg.post_norms else NORM_NAMES)
+    head = head or {"score": "head.score"}
     hf, ours = "model.layers.{layer}.", "layers.{layer}."
-    linear = {
-        **{f"{hf}self_attn.{x}_proj": f"{ours}attn.{x}" for x in "qkvo"},
-        **{f"{hf}mlp.{x}_proj": f"{ours}mlp.{x}" for x in ("gate", "up", "down")},
-    }
-    norms = {
-        f"{hf}input_layernorm": f"{ours}attn_norm",
-        f"{hf}post_attention_layernorm": f"{ours}mlp_norm",
-        f"{hf}self_attn.q_norm": f"{ours}attn.q_norm",
-        f"{hf}self_attn.k_norm": f"{ours}attn.k_norm",
+    layers = {f"{hf}{source}": f"{ours}{target}" for source, target in linear.items()}
+    weights = {
+        f"model.{embed}": "embed.tokens",
+        **layers,
+        **{f"{hf}{source}": f"{ours}{target}" for source, target in norms.items()},
         "model.norm": "final_norm",
+        **head,
     }
-    weights = {"model.embed_tokens": "embed.tokens", **linear, **norms, "score": "head.score"}
+    last = next(source for source, target in head.items() if target == "head.score")
+    dense = {source: target for source, target in head.items() if source != last}
     return RuleTable(
         rules=(
             *(Rule(f"{target}.weight", f"{source}.weight") for source, target in weights.items()),
-            *(Rule(f"{target}.bias", f"{source}.bias") for source, target in linear.items()),
-            # transformers' heads have no bias, other trainers' sometimes do.
-            Rule("head.score.bias", "score.bias", default="zeros"),
+            *(Rule(f"{target}.bias", f"{source}.bias") for source, target in {**layers, **dense}.items()),
+            *(
+                Rule(f"{ours}{target}.{kind}", f"{hf}{source}.{kind}", transform)
+                for source, parts in (fused or {}).items()
+                for target, transform in parts.items()
+                for kind in ("weight", "bias")
+            ),
+            # transformers' heads of sequences have no bias, other trainers' sometimes do.
+            Rule("head.score.bias", f"{last}.bias", default="zeros"),
         ),
         ignore=("lm_head.weight", "*.rotary_emb.inv_freq"),
         # Base-model checkpoints omit the prefix that the classifier's file has.
-        renames=((r"^(embed_tokens|layers|norm)\.", r"model.\1."),),
+        renames=((rf"^({embed}|layers|norm)\.", r"model.\1."),),
     )

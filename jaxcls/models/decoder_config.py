@@ -1,7 +1,7 @@
 """The flags of the decoder family, and the keys of config.json that all its members share."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxcls.config.hf import HfView
@@ -30,16 +30,20 @@ class DecoderConfig:
     activation: str
     norm_eps: float
     rope: RopeConfig
+    local_rope: RopeConfig | None = None  # of layers with a window; None: as everywhere
     qkv_bias: bool = False
     out_bias: bool = False
     mlp_bias: bool = False
     qk_norm: bool = False
     norm_offset: float = 0.0  # Gemma's norms multiply by 1 + weight
+    post_norms: bool = False  # what attention and MLP give is normalised too (Gemma 2 and 3)
     embed_scale: float = 1.0  # Gemma multiplies embeddings by sqrt(D)
     windows: tuple[int | None, ...] = ()  # one a layer; None = full attention
     bidirectional: bool = False
+    attn_scale: float | None = None  # of the scores; None: H^-0.5
+    soft_cap: float | None = None  # of the scores
     head: HeadConfig = LINEAR
-    pooling: Pooling = "LAST"
+    pooling: Pooling = "LAST"  # where config.json says it
     type_vocab_size: int = 0
     absolute_positions: bool = False
     plain_attention: bool = True
@@ -67,6 +71,7 @@ def decoder_config(
     defaults: DecoderDefaults,
     *,
     windows: Callable[[HfView, int], Windows] | None = None,
+    rope: RopeConfig | None = None,
     **flags: Any,
 ) -> DecoderConfig:
     """Reads the keys that all decoders share.
@@ -75,6 +80,7 @@ def decoder_config(
         hf: the config being read.
         defaults: of the architecture's config class.
         windows: reads the sliding windows, given the number of layers; None: full attention everywhere.
+        rope: the rotary settings where they are not read in the usual way.
         **flags: fields of DecoderConfig that the architecture sets or reads itself.
     """
     embed_dim = hf.int("hidden_size", defaults.hidden_size)
@@ -82,7 +88,9 @@ def decoder_config(
     num_layers = hf.int("num_hidden_layers", defaults.num_hidden_layers)
     head_dim = hf.int("head_dim", defaults.head_dim or embed_dim // num_heads)
     trained_len = hf.int("max_position_embeddings", defaults.max_position_embeddings)
-    rope = rope_config(hf, head_dim=head_dim, max_len=trained_len)
+    rope = rope or rope_config(hf, head_dim=head_dim, max_len=trained_len)
+    # Of token classifiers: whether the head has a bias, which the weights say too.
+    hf.ignore("token_classification_bias")
     shared: dict[str, Any] = {
         "vocab_size": hf.int("vocab_size", defaults.vocab_size),
         "embed_dim": embed_dim,
@@ -101,3 +109,28 @@ def decoder_config(
         "windows": (None,) * num_layers if windows is None else windows(hf, num_layers),
     }
     return DecoderConfig(**(shared | flags))
+
+
+def every_window(hf: HfView, num_layers: int, default: int | None) -> Windows:
+    """`sliding_window` in every layer; null: in none."""
+    return (hf.optional_int("sliding_window", default),) * num_layers
+
+
+def typed_windows(hf: HfView, layer_types: Sequence[str], num_layers: int, window: int | None) -> Windows:
+    """The window of those layers that `layer_types` calls sliding."""
+    if len(layer_types) != num_layers:
+        raise hf.error("layer_types", layer_types, f"it must name {num_layers} layers")
+    unknown = set(layer_types) - {"full_attention", "sliding_attention"}
+    if unknown:
+        raise hf.error("layer_types", sorted(unknown), "known are full_attention and sliding_attention")
+    if window is None and "sliding_attention" in layer_types:
+        raise hf.error("layer_types", layer_types, "sliding layers need a sliding_window that is in use")
+    return tuple(window if kind == "sliding_attention" else None for kind in layer_types)
+
+
+def periodic_windows(hf: HfView, num_layers: int, window: int | None, period: int) -> Windows:
+    """`layer_types` if given, else every layer slides but each `period`-th."""
+    layer_types = hf.raw("layer_types", None)
+    if layer_types is None:
+        layer_types = [f"{'sliding' if (i + 1) % period else 'full'}_attention" for i in range(num_layers)]
+    return typed_windows(hf, layer_types, num_layers, window)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from jaxcls.config.hf import HfView
 from jaxcls.layers.head import LINEAR, HeadConfig
@@ -112,10 +113,10 @@ def expect_encoder(hf: HfView) -> None:
     hf.expect("position_embedding_type", "absolute")
 
 
-def of_tokens(config: Callable[[HfView], EncoderConfig]) -> Callable[[HfView], EncoderConfig]:
+def of_tokens(config: Callable[[HfView], Any]) -> Callable[[HfView], Any]:
     """The config of an architecture's token classifier, whose head is a linear layer and nothing else."""
 
-    def token_config(hf: HfView) -> EncoderConfig:
+    def token_config(hf: HfView) -> Any:
         return dataclasses.replace(config(hf), head=LINEAR)
 
     return token_config

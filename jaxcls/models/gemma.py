@@ -1,4 +1,6 @@
-"""GemmaForSequenceClassification: Llama with scaled embeddings, norms of 1 + weight and a tanh-GELU gate."""
+"""Gemma for sequences and tokens: Llama with scaled embeddings, norms of 1 + weight and a tanh-GELU gate."""
+
+import dataclasses
 
 from jaxcls.config.hf import HfView
 from jaxcls.models.architecture import Architecture
@@ -51,4 +53,12 @@ ARCHITECTURE = Architecture(
     weights=decoder_weights,
     pooling="LAST",
     example="weqweasdas/RM-Gemma-2B",
+)
+
+TOKENS = dataclasses.replace(
+    ARCHITECTURE,
+    names=("GemmaForTokenClassification",),
+    summary="Gemma; a label for every token",
+    pooling="ALL",
+    example="fine-tunes of google/gemma-2b",
 )

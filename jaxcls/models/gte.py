@@ -36,13 +36,15 @@ def _rope(hf: HfView, shared: dict[str, Any]) -> RopeConfig:
     unknown = set(scaling) - {"type", "factor", "mixed_b"}
     if scaling.get("type") != "ntk" or unknown:
         raise hf.error("rope_scaling", scaling, 'model type "new" has {"type": "ntk", "factor", "mixed_b"} only')
-    values = {key: scaling.get(key) for key in ("factor", "mixed_b") if key == "factor" or scaling.get(key) is not None}
-    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values.values()):
+    factor, mixed_b = scaling.get("factor"), scaling.get("mixed_b")
+    numbers = [factor] if mixed_b is None else [factor, mixed_b]
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in numbers):
         raise hf.error("rope_scaling", scaling, "factor and mixed_b are numbers")
     if shared["head_dim"] % 2:
         raise hf.error("num_attention_heads", shared["num_heads"], "rotary embeddings need an even head width")
     theta = hf.float("rope_theta", _NEW_THETA)
-    return RopeConfig(shared["head_dim"], theta, "ntk", **{key: float(value) for key, value in values.items()})
+    exponent = None if mixed_b is None else float(mixed_b)
+    return RopeConfig(shared["head_dim"], theta, "ntk", factor=float(factor), mixed_b=exponent)
 
 
 def _config(hf: HfView, head: HeadConfig) -> RotaryEncoderConfig:

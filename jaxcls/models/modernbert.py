@@ -6,7 +6,7 @@ mean of all or, for token classification, to each.
 
 from jaxcls.config.hf import HfView
 from jaxcls.config.pooler import Pooling
-from jaxcls.config.rope import rope_from
+from jaxcls.config.rope import nested_rope_config
 from jaxcls.layers.head import HeadConfig
 from jaxcls.layers.rope import RopeConfig
 from jaxcls.models.architecture import Architecture
@@ -38,8 +38,11 @@ def _ropes(hf: HfView, head_dim: int, max_len: int) -> dict[str, RopeConfig]:
     if set(nested) - {FULL, SLIDING}:
         raise hf.error("rope_parameters", nested, f"one dictionary each for {FULL} and {SLIDING} is supported")
     thetas = {FULL: hf.raw("global_rope_theta", 160000.0), SLIDING: hf.raw("local_rope_theta", 10000.0)}
-    values = {kind: {"rope_theta": theta, **(nested.get(kind) or {}), **scaling} for kind, theta in thetas.items()}
-    return {kind: rope_from(hf, values[kind], head_dim=head_dim, max_len=max_len) for kind in values}
+    values = {kind: {**(nested.get(kind) or {}), **scaling} for kind in thetas}
+    return {
+        kind: nested_rope_config(hf, values[kind], head_dim=head_dim, max_len=max_len, theta=theta)
+        for kind, theta in thetas.items()
+    }
 
 
 def config(hf: HfView) -> RotaryEncoderConfig:

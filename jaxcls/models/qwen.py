@@ -5,7 +5,7 @@ import dataclasses
 from jaxcls.config.hf import HfView
 from jaxcls.models.architecture import Architecture
 from jaxcls.models.decoder import DecoderClassifier, decoder_weights
-from jaxcls.models.decoder_config import DecoderConfig, DecoderDefaults, Windows, decoder_config
+from jaxcls.models.decoder_config import DecoderConfig, DecoderDefaults, Windows, decoder_config, typed_windows
 
 _DEFAULTS = DecoderDefaults(
     vocab_size=151936,
@@ -27,14 +27,7 @@ def _windows(hf: HfView, num_layers: int) -> Windows:
     window = width if enabled else None
     if layer_types is None:
         return tuple(window if layer >= first else None for layer in range(num_layers))
-    if len(layer_types) != num_layers:
-        raise hf.error("layer_types", layer_types, f"it must name {num_layers} layers")
-    unknown = set(layer_types) - {"full_attention", "sliding_attention"}
-    if unknown:
-        raise hf.error("layer_types", sorted(unknown), "known are full_attention and sliding_attention")
-    if window is None and "sliding_attention" in layer_types:
-        raise hf.error("layer_types", layer_types, "sliding layers need use_sliding_window and sliding_window")
-    return tuple(window if kind == "sliding_attention" else None for kind in layer_types)
+    return typed_windows(hf, layer_types, num_layers, window)
 
 
 def config_qwen2(hf: HfView) -> DecoderConfig:
@@ -61,6 +54,14 @@ QWEN2 = Architecture(
     example="jason9693/Qwen2.5-1.5B-apeach",
 )
 
+QWEN2_TOKENS = dataclasses.replace(
+    QWEN2,
+    names=("Qwen2ForTokenClassification",),
+    summary="Qwen2 and Qwen2.5; a label for every token",
+    pooling="ALL",
+    example="trl-lib/Qwen2-0.5B-Reward-Math-Sheperd",
+)
+
 QWEN3 = Architecture(
     names=("Qwen3ForSequenceClassification",),
     summary="Qwen3; reward models and rerankers",
@@ -69,4 +70,12 @@ QWEN3 = Architecture(
     weights=decoder_weights,
     pooling="LAST",
     example="Skywork/Skywork-Reward-V2-Qwen3-0.6B",
+)
+
+QWEN3_TOKENS = dataclasses.replace(
+    QWEN3,
+    names=("Qwen3ForTokenClassification",),
+    summary="Qwen3; a label for every token",
+    pooling="ALL",
+    example="fine-tunes of Qwen/Qwen3-0.6B",
 )

@@ -34,28 +34,42 @@ MODEL_TYPES = {
     "EuroBertForTokenClassification": "eurobert",
     "GPT2ForSequenceClassification": "gpt2",
     "GPT2ForTokenClassification": "gpt2",
+    "Gemma2ForSequenceClassification": "gemma2",
+    "Gemma2ForTokenClassification": "gemma2",
+    "Gemma3TextForSequenceClassification": "gemma3_text",
     "GemmaForSequenceClassification": "gemma",
+    "GemmaForTokenClassification": "gemma",
     "GteForSequenceClassification": "gte",
     "GteForTokenClassification": "gte",
     "JinaEmbeddingsV3ForSequenceClassification": "jina_embeddings_v3",
     "JinaEmbeddingsV3ForTokenClassification": "jina_embeddings_v3",
     "LlamaForSequenceClassification": "llama",
+    "LlamaForTokenClassification": "llama",
     "MPNetForSequenceClassification": "mpnet",
     "MPNetForTokenClassification": "mpnet",
+    "MistralForSequenceClassification": "mistral",
+    "MistralForTokenClassification": "mistral",
     "ModernBertForSequenceClassification": "modernbert",
     "ModernBertForTokenClassification": "modernbert",
     "NomicBertForSequenceClassification": "nomic_bert",
     "NomicBertForTokenClassification": "nomic_bert",
+    "Phi3ForSequenceClassification": "phi3",
+    "Phi3ForTokenClassification": "phi3",
+    "Qwen2ForProcessRewardModel": "qwen2",
+    "Qwen2ForRewardModel": "qwen2",
     "Qwen2ForSequenceClassification": "qwen2",
+    "Qwen2ForTokenClassification": "qwen2",
     "Qwen3ForSequenceClassification": "qwen3",
+    "Qwen3ForTokenClassification": "qwen3",
     "RobertaForSequenceClassification": "roberta",
     "RobertaForTokenClassification": "roberta",
     "XLMRobertaForSequenceClassification": "xlm-roberta",
     "XLMRobertaForTokenClassification": "xlm-roberta",
 }
-# Names of code that came with the checkpoints; transformers has the network under another.
+# Names of code that came with the checkpoints: transformers has no config class of them.
 PUBLISHED_ONLY = frozenset(
-    "GteNewForSequenceClassification NewForSequenceClassification NewForTokenClassification".split()
+    "GteNewForSequenceClassification InternLM2ForRewardModel LlamaBidirectionalForSequenceClassification "
+    "NewForSequenceClassification NewForTokenClassification".split()
 )
 # Keys whose default is not an attribute of the class, or is one in another form.
 EXPECTED_DEFAULTS: dict[str, Any] = {
@@ -117,8 +131,8 @@ INERT = frozenset(
     "summary_activation summary_first_dropout summary_last_dropout summary_proj_to_labels summary_type "
     "summary_use_proj tie_word_embeddings transformers_version use_cache".split()
 )
-# These matter with others: test_windows_follow_their_keys, ERNIE's table without use_task_id is not there, and DeBERTa's
-# positions are nothing without relative_attention and pos_att_type.
+# These matter with others: test_windows_follow_their_keys, ERNIE's table without use_task_id is not there, and
+# DeBERTa's positions are nothing without relative_attention and pos_att_type.
 JOINT_KEYS = frozenset(
     "use_sliding_window sliding_window max_window_layers task_type_vocab_size relative_attention "
     "max_relative_positions".split()

@@ -45,11 +45,25 @@ def test_scores_depend_on_the_distance_only() -> None:
 
 def test_lengths_matter_to_dynamic_scaling_only() -> None:
     positions, short, long = (jnp.asarray(v, jnp.int32) for v in ([3], [4], [900]))
-    for kind in ("default", "linear", "llama3", "yarn"):
+    for kind in ("default", "linear", "llama3", "yarn", "proportional"):
         rope = RopeConfig(8, 100.0, kind, factor=2.0, original_max_len=64)
         np.testing.assert_array_equal(cos_sin(rope, positions, short)[0], cos_sin(rope, positions, long)[0])
     dynamic = RopeConfig(8, 100.0, "dynamic", factor=2.0, original_max_len=64)
     assert not np.array_equal(cos_sin(dynamic, positions, short)[0], cos_sin(dynamic, positions, long)[0])
+
+
+def test_longrope_takes_the_factors_of_each_sequences_own_length() -> None:
+    short, long = (1.0, 2.0, 2.0, 4.0), (3.0, 5.0, 7.0, 9.0)
+    rope = RopeConfig(8, 100.0, "longrope", original_max_len=64, short_factors=short, long_factors=long)
+    cos, _ = cos_sin(rope, jnp.full(3, 5, jnp.int32), jnp.asarray([64, 65, 8], jnp.int32))
+    angles = 5 * 100.0 ** -(np.arange(4) / 4)
+    for row, factors in zip(cos, (short, long, short), strict=True):
+        np.testing.assert_allclose(row, np.cos(angles / np.array(factors)), atol=1e-6)
+
+
+def test_a_proportional_rope_turns_a_fraction_of_the_frequencies() -> None:
+    rope = RopeConfig(8, 100.0, "proportional", factor=2.0, fraction=0.5)
+    np.testing.assert_allclose(inverse_frequencies(rope), [0.5, 0.5 * 100**-0.25, 0, 0], rtol=1e-6)
 
 
 def test_padding_of_length_zero_stays_finite() -> None:

@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxcls.layers.linear import Linear
-from jaxcls.layers.stack import build_layers, run_layers
+from jaxcls.layers.stack import build_layers, by_window, run_layers
 
 DIM, LAYERS, TOKENS = 4, 3, 6
 NO_LIMIT = np.iinfo(np.int32).max
@@ -157,3 +157,21 @@ def test_layers_are_applied_in_the_order_given() -> None:
         for index, setting in zip(order, (1, 3, 5, None), strict=True):
             expected = unrolled[index](expected, setting)
         np.testing.assert_allclose(y, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [(None, 2, None), (2, 2, 2), (None, None, None)], ids=str)
+def test_a_layer_is_given_what_belongs_to_its_window(settings: tuple[int | None, ...]) -> None:
+    everywhere, local = (jnp.zeros(DIM), jnp.ones(1)), (jnp.full(DIM, 5.0), jnp.full(1, 7.0))
+
+    def add(layer: Any, x: Float[Array, "T D"], setting: Any) -> Float[Array, "T D"]:
+        del layer
+        a, b = by_window(setting, everywhere, local)
+        return x * b + a
+
+    expected = X
+    for setting in settings:
+        expected = expected if setting is None else expected * 7 + 5
+    for layers in both_layouts():
+        y = run_layers(layers, jnp.asarray(X), add, settings)
+        np.testing.assert_allclose(y, expected, rtol=1e-5)
+    assert by_window(3, everywhere, None) is everywhere

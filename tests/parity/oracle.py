@@ -24,6 +24,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from tests.parity.assembled import RECIPES, Assembled, assembled_shapes, load_assembled
 from tests.parity.cases import Case, Prompt
 from tests.parity.layouts import Layout, layout_of
 from tests.parity.store import Golden, Shapes, write_checkpoint
@@ -37,6 +38,8 @@ logging.disable_progress_bar()
 
 def saved_shapes(config: Mapping[str, Any]) -> Shapes:
     """What transformers saves for a model of this configuration: name -> shape, tied duplicates dropped."""
+    if config["architectures"][0] in RECIPES:
+        return assembled_shapes(config)
     with TemporaryDirectory() as folder:
         config_file = Path(folder, "config.json")
         config_file.write_text(json.dumps(config))
@@ -52,13 +55,15 @@ def auto_class(config: Mapping[str, Any]) -> Any:
     return AutoModelForTokenClassification if of_tokens else AutoModelForSequenceClassification
 
 
-def load_model(folder: Path, *, attention: str) -> PreTrainedModel:
+def load_model(folder: Path, *, attention: str) -> PreTrainedModel | Assembled:
     """The checkpoint in `folder` as transformers loads it: float32, for inference.
 
     Raises:
         ValueError: a tensor is missing, unexpected or misshapen.
     """
     config = json.loads((folder / "config.json").read_text())
+    if config["architectures"][0] in RECIPES:
+        return load_assembled(folder, attention=attention)
     model, info = auto_class(config).from_pretrained(
         folder, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
     )
@@ -69,7 +74,7 @@ def load_model(folder: Path, *, attention: str) -> PreTrainedModel:
 
 
 @torch.no_grad()
-def run_model(model: PreTrainedModel, prompts: Sequence[Prompt]) -> np.ndarray:
+def run_model(model: PreTrainedModel | Assembled, prompts: Sequence[Prompt]) -> np.ndarray:
     """Logits of each prompt run alone, float32 [prompts, labels]; of token classifiers [tokens, labels]."""
     rotary = getattr(model.base_model, "rotary_emb", None)
     rows = []

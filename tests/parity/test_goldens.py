@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.parity.cases import all_cases
+from tests.parity.cases import Prompt, all_cases
 from tests.parity.conftest import PROPERTY
 from tests.parity.ours import INVARIANCE, PARITY, Layout, load_ours, run_ours
 from tests.parity.store import GOLDENS, Golden, Shapes, all_goldens, compress, expand, write_checkpoint
@@ -42,6 +42,12 @@ DELICATE = (
 def write(golden: Golden, folder: Path, *, seed: int | None = None, shapes: Shapes | None = None) -> None:
     seed = golden.case.seed if seed is None else seed
     write_checkpoint(golden.case.config, golden.shapes if shapes is None else shapes, seed, folder)
+
+
+def by_prompt(rows: np.ndarray, prompts: Sequence[Prompt]) -> list[np.ndarray]:
+    """The rows of each prompt: one, or of token classifiers one a token."""
+    sizes = [1] * len(prompts) if len(rows) == len(prompts) else [len(prompt.ids) for prompt in prompts]
+    return np.split(rows, np.cumsum(sizes)[:-1])
 
 
 def max_delta(a: np.ndarray, b: np.ndarray) -> float:
@@ -92,7 +98,7 @@ def test_order_packing_and_bucket_change_nothing(name: str, layout: Layout, opti
     prompts = golden.case.prompts
     write(golden, tmp_path)
     llm = load_ours(golden.case, tmp_path, layout, **options)
-    reference = _by_prompt(golden, run_ours(llm, prompts))
+    reference = by_prompt(run_ours(llm, prompts), prompts)
 
     @settings(max_examples=20, deadline=None, derandomize=True, database=None)
     @given(st.lists(st.integers(0, len(prompts) - 1), min_size=1, max_size=40))
@@ -103,14 +109,6 @@ def test_order_packing_and_bucket_change_nothing(name: str, layout: Layout, opti
     same_rows()
     for index, prompt in enumerate(prompts):
         assert max_delta(run_ours(llm, [prompt]), reference[index]) <= INVARIANCE
-
-
-def _by_prompt(golden: Golden, rows: np.ndarray) -> list[np.ndarray]:
-    """One row a prompt, or of token classifiers one a token."""
-    prompts = golden.case.prompts
-    if len(rows) == len(prompts):
-        return [rows[[index]] for index in range(len(prompts))]
-    return np.split(rows, np.cumsum([len(prompt.ids) for prompt in prompts])[:-1])
 
 
 def _tensorflow_names(name: str) -> str:

@@ -17,6 +17,9 @@ ONE = np.arange(24).reshape(4, 6)
         ("rows:1:3", [ONE], ONE[1:3]),
         ("rows:0:4", [ONE], ONE),
         ("transpose|rows:2:5", [ONE], ONE.T[2:5]),
+        ("group_rows:2:0:1", [ONE], ONE[[0, 2]]),
+        ("group_rows:2:1:3", [ONE.T], ONE.T[[1, 2, 4, 5]]),
+        ("group_rows:2:1:2", [ONE[:, 0]], ONE[[1, 3], 0]),
         ("concat", [ONE, ONE[:1], ONE[:2]], np.concatenate([ONE, ONE[:1], ONE[:2]])),
         ("stack", [ONE, ONE + 1], np.stack([ONE, ONE + 1])),
         ("stack|flatten", [ONE, ONE + 1], np.stack([ONE, ONE + 1]).reshape(2, 24)),
@@ -44,6 +47,8 @@ def test_every_transform_is_tested_above() -> None:
         ("interleaved:2:3:1", [()]),
         ("rows:1:5", [(4, 6)]),
         ("rows:0:1", [()]),
+        ("group_rows:2:1:3", [(4, 6)]),
+        ("group_rows:3:0:1", [(4, 6)]),
         ("concat", [(2, 3), (2, 4)]),
         ("concat", [(), ()]),
         ("stack", [(2, 3), (2, 4)]),
@@ -59,7 +64,7 @@ def test_shapes_that_do_not_fit_are_refused(spec: str, shapes: list[tuple[int, .
     "spec",
     [
         *("", "rotate", "rows", "rows:1", "rows:2:2", "rows:a:b", "interleaved:2:3:3", "interleaved:0:3:1"),
-        *("transpose:1", "transpose|concat"),
+        *("group_rows:0:0:1", "pick", "difference:1", "transpose:1", "transpose|concat"),
     ],
 )
 def test_unknown_transforms_are_refused(spec: str) -> None:
