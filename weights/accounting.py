@@ -29,6 +29,7 @@ UNEXPECTED = "in the checkpoint, but nothing in the model uses them"
 UNRULED = "parameters of the model that no rule fills"
 
 _FLOATS = tuple(np.dtype(t) for t in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
+_SHOWN = 4  # sources of one parameter
 _SCALED = "weight"
 _SCALE = "scale"
 _QUANTISED = (".qweight", ".qzeros", ".scales", ".g_idx", "weight_scale", "weight_scale_inv", ".SCB", ".absmax")
@@ -66,6 +67,12 @@ class Row:
     layer: int | None
     sources: tuple[str, ...] = ()
     init: HeadInit | None = None
+
+    @property
+    def label(self) -> str:
+        """The sources, for messages; of hundreds of experts the first."""
+        shown = " + ".join(self.sources[:_SHOWN])
+        return shown if len(self.sources) <= _SHOWN else f"{shown} + {len(self.sources) - _SHOWN} more"
 
 
 @dataclass(frozen=True)
@@ -158,6 +165,7 @@ def account(
     """
     fills, problems = outline(table, target)
     books = _Books(shapes, dtypes, table, head_init, problems)
+    fills = [replace(fill, rule=books.form(fill.rule)) for fill in fills]
     fills = [replace(fill, rows=tuple(books.enter(fill, row) for row in fill.rows)) for fill in fills]
     books.check_unused(target)
     return fills, problems
@@ -219,6 +227,12 @@ class _Books:
         for name in shapes:
             self._by_name.setdefault(table.rename(name), []).append(name)
 
+    def form(self, rule: Rule) -> Rule:
+        """The form of a rule that the checkpoint's names are in; the first where they are in none."""
+        if rule.other is None:
+            return rule
+        return next((form for form in rule.forms if form in self._present), rule)
+
     def enter(self, fill: Fill, row: Row) -> Row:
         """The row with its sources or the way it is filled without; whatever is wrong with it is recorded."""
         rule = fill.rule
@@ -255,7 +269,7 @@ class _Books:
 
     def _check_shape(self, rule: Rule, row: Row) -> None:
         given = [tuple(self._shapes[source]) for source in row.sources]
-        label = f"{' + '.join(row.sources)} has shape {' + '.join(map(str, given))}"
+        label = f"{row.label} has shape {' + '.join(map(str, given[:_SHOWN]))}"
         try:
             made = rule.made_by.shape(given)
         except ValueError as error:

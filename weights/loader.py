@@ -142,7 +142,7 @@ def _write(places: list[Host], value: Host, row: Row, problems: Problems, releas
         before = count_non_finite(np.ascontiguousarray(value))
         cause = "" if before else f": they are finite as {value.dtype} but too large for {seen.dtype}"
         of = f"{bad} of {seen.size} {'values' if len(places) == 1 else 'rows'}"
-        problems.add(NON_FINITE, f"{' + '.join(row.sources)} (for {row.name}), {of}{cause}")
+        problems.add(NON_FINITE, f"{row.label} (for {row.name}), {of}{cause}")
     release()
 
 

@@ -25,6 +25,8 @@ class Rule:
         transform: how the tensor(s) become the parameter, see `weights.transforms`.
         default: what the parameter holds where the checkpoint lacks it altogether; None makes that an error.
         absent: layers that no checkpoint has it in: the model does not use it there, and it holds zeros.
+        other: the same parameter as other files have it; followed where the checkpoint has none of these sources, in
+            any layer, and any of the other's.
 
     Raises ValueError where the row makes no sense.
     """
@@ -34,6 +36,7 @@ class Rule:
     transform: str = "identity"
     default: Literal["zeros"] | None = None
     absent: tuple[int, ...] = ()
+    other: "Rule | None" = None
 
     def __post_init__(self) -> None:
         placeholders = {m for name in (self.target, *self.sources) for m in re.findall(r"\{.*?\}", name)}
@@ -50,11 +53,18 @@ class Rule:
         if fuses != isinstance(self.source, tuple):
             needs = "a tuple of sources" if fuses else "one source"
             raise ValueError(f"rule for {self.target}: transform {self.transform!r} takes {needs}")
+        if self.other is not None and self.other.target != self.target:
+            raise ValueError(f"rule for {self.target}: its other form is for {self.other.target}")
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The source names, always as a tuple."""
         return (self.source,) if isinstance(self.source, str) else self.source
+
+    @property
+    def forms(self) -> "tuple[Rule, ...]":
+        """This rule and its other forms, in the order in which they are tried."""
+        return (self, *(self.other.forms if self.other else ()))
 
     @cached_property
     def made_by(self) -> transforms.Transform:
@@ -117,16 +127,23 @@ class RuleTable:
 
     def rules_naming(self, name: str) -> Iterator[tuple[Rule, int | None]]:
         """The rules, used or not, among whose sources `name` (as renamed) is, with the layer it belongs to."""
-        for rule, pattern in self._source_patterns:
+        # A checkpoint with experts has tens of thousands of tensors and its table hundreds of sources.
+        endings = (name, *(name[i + 1 :] for i, character in enumerate(name) if character.isdigit()))
+        for rule, pattern in (pair for ending in endings for pair in self._source_patterns.get(ending, ())):
             if match := pattern.fullmatch(name):
                 yield rule, int(match["layer"]) if "layer" in pattern.groupindex else None
 
     @cached_property
-    def _source_patterns(self) -> list[tuple[Rule, re.Pattern[str]]]:
+    def _source_patterns(self) -> dict[str, list[tuple[Rule, re.Pattern[str]]]]:
+        # By what follows the last {layer}; the whole source where it has none.
         def pattern(source: str) -> re.Pattern[str]:
             first, *rest = map(re.escape, source.split(LAYER))
             return re.compile(
                 first + "".join((r"(?P<layer>\d+)" if i == 0 else r"(?P=layer)") + r for i, r in enumerate(rest))
             )
 
-        return [(rule, pattern(source)) for rule in self.rules for source in rule.sources]
+        patterns: dict[str, list[tuple[Rule, re.Pattern[str]]]] = {}
+        for form in (form for rule in self.rules for form in rule.forms):
+            for source in form.sources:
+                patterns.setdefault(source.rsplit(LAYER, maxsplit=1)[-1], []).append((form, pattern(source)))
+        return patterns

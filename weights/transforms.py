@@ -78,6 +78,16 @@ def _interleaved(groups: int, parts: int, part: int) -> Transform:
     return Transform(shape, apply)
 
 
+def _merge() -> Transform:
+    def shape(shapes: Sequence[Shape]) -> Shape:
+        only = _one(shapes)
+        if len(only) < 3:
+            raise ValueError(f"merge takes three axes or more, not shape {only}")
+        return (only[0] * only[1], *only[2:])
+
+    return Transform(shape, lambda arrays: _one(arrays).reshape(shape([_one(arrays).shape])))
+
+
 def _rows(start: int, stop: int) -> Transform:
     def shape(shapes: Sequence[Shape]) -> Shape:
         only = _one(shapes)
@@ -151,6 +161,7 @@ _NAMED: dict[str, tuple[Callable[..., Transform], int, str]] = {
     "interleaved": (_interleaved, 3, "interleaved:GROUPS:PARTS:PART, one part of each group (head) of rows"),
     "transpose": (_transpose, 0, "[in, out] to [out, in]"),
     "flatten": (_flatten, 0, "[out, ...] to [out, in]"),
+    "merge": (_merge, 0, "[n, out, in] to [n * out, in]"),
     "rows": (_rows, 2, "rows:START:STOP, a part of a fused tensor"),
     "pick": (_pick, ANY, "pick:ROW:ROW..., rows in the order given"),
     "difference": (_difference, 2, "difference:A:B, row B minus row A in float32, as one row"),

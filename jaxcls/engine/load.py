@@ -56,7 +56,7 @@ def abstract_model(checkpoint: Checkpoint, options: EngineConfig) -> AbstractMod
         dtype = jnp.dtype(jnp.float32 if on_cpu and options.quantization is None else jnp.bfloat16)
     else:
         dtype = jnp.dtype(_DTYPES[options.dtype])
-    stackable = checkpoint.architecture.stackable
+    stackable = checkpoint.architecture.stacks(checkpoint.config)
     if options.layer_layout == "stacked" and not stackable:
         raise ConfigError(f"layer_layout='stacked': the layers of {checkpoint.name} differ; leave it out")
     stacked = stackable and not on_cpu if options.layer_layout == "auto" else options.layer_layout == "stacked"

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from jaxcls.layers.activation import FUSED
 from jaxcls.layers.activation import activation as activation_function
@@ -41,6 +41,7 @@ class Linear(nnx.Module):
         activation: str | None = None,
         factor: Float[Array, "*batch out"] | None = None,
         num_tokens: Int[Array, ""] | None = None,
+        rows: tuple[Int[Array, ""], int] | None = None,
         out_dtype: DTypeLike = jnp.float32,
     ) -> Float[Array, "*batch out"]:
         """Applies the layer to the last axis.
@@ -50,12 +51,15 @@ class Linear(nnx.Module):
             activation: by its name in config.json, applied to the result.
             factor: multiplies the activated result.
             num_tokens: rows from this one on are padding and need not be computed; None: there is none.
+            rows: the first row of W and how many, where not all of the outputs are wanted.
             out_dtype: `self.dtype` where the next product takes the result: it would be rounded there.
         """
-        scale = None if self.scale is None else self.scale[...]
-        bias = None if self.bias is None else self.bias[...]
+        weight, scale, bias = (
+            None if parameter is None else _rows(parameter[...], rows)
+            for parameter in (self.weight, self.scale, self.bias)
+        )
         fused = FUSED.get(activation or "linear")
-        call = partial(linear, x, self.weight[...], scale, bias, int8_inputs=self.int8_inputs, dtype=self.dtype)
+        call = partial(linear, x, weight, scale, bias, int8_inputs=self.int8_inputs, dtype=self.dtype)
         if fused is not None:
             return call(factor, num_tokens, activation=fused, out_dtype=out_dtype)
         assert activation is not None
@@ -68,6 +72,10 @@ class Linear(nnx.Module):
         shape = self.weight.shape  # of a stack: [L, out, in]
         self.weight = nnx.Param(jnp.zeros(shape, jnp.int8))
         self.scale = nnx.Param(jnp.zeros(shape[:-1], jnp.float32))
+
+
+def _rows(parameter: Num[Array, "all *in"], rows: tuple[Int[Array, ""], int] | None) -> Num[Array, "part *in"]:
+    return parameter if rows is None else jax.lax.dynamic_slice_in_dim(parameter, *rows)
 
 
 def quantise_layers(model: nnx.Module, *, int8_inputs: bool) -> None:

@@ -6,9 +6,9 @@
   where one layer's program is compiled instead of L.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 _NO_WINDOW = jnp.iinfo(jnp.int32).max
+
+Kind = TypeVar("Kind", bound=Hashable)
 
 
 def build_layers(
@@ -29,6 +31,21 @@ def build_layers(
     if stacked:
         return nnx.merge(graphdef, jax.vmap(init)(keys))
     return nnx.List([nnx.merge(graphdef, init(key)) for key in keys])
+
+
+def build_mixed_layers(
+    make: Callable[[Kind, nnx.Rngs], nnx.Module], kinds: Sequence[Kind], *, stacked: bool, rngs: nnx.Rngs
+) -> nnx.Module:
+    """Makes layers of several kinds, one for each entry of `kinds`; only those of one kind can be stacked."""
+    made: dict[Kind, Any] = {
+        kind: build_layers(partial(make, kind), kinds.count(kind), stacked=stacked, rngs=rngs)
+        for kind in dict.fromkeys(kinds)
+    }
+    if stacked:
+        (layers,) = made.values()
+        return layers
+    layer = {kind: iter(layers) for kind, layers in made.items()}
+    return nnx.List([next(layer[kind]) for kind in kinds])
 
 
 def run_layers(

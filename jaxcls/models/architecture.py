@@ -64,7 +64,8 @@ class Architecture:
         example: a well-known checkpoint.
         raw: whether logits are what users expect where they do not say (reward models).
         step_tag_id: of process reward models, the token that ends a step where the caller names no other.
-        stackable: whether all layers have the same parameters, so that they can be stacked.
+        stackable: whether all layers have the same parameters, so that they can be stacked; a function of the family's
+            config where that says.
         any_length: whether, by the family's config, a user may ask for longer prompts than its max_len.
     """
 
@@ -77,5 +78,9 @@ class Architecture:
     example: str
     raw: bool = False
     step_tag_id: int | None = None
-    stackable: bool = True
+    stackable: bool | Callable[[Any], bool] = True
     any_length: Callable[[Any], bool] = lambda config: False
+
+    def stacks(self, config: Any) -> bool:
+        """Whether the layers of a model can be stacked."""
+        return self.stackable(config) if callable(self.stackable) else self.stackable

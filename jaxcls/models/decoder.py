@@ -12,10 +12,11 @@ from jaxcls.layers.attention import Attend, Attention, Rotation
 from jaxcls.layers.head import ClassificationHead
 from jaxcls.layers.linear import Embedding
 from jaxcls.layers.mlp import MLP
+from jaxcls.layers.moe import Mixture
 from jaxcls.layers.norm import RMSNorm
 from jaxcls.layers.packed import PackedBatch
 from jaxcls.layers.rope import cos_sin
-from jaxcls.layers.stack import build_layers, by_window, run_layers
+from jaxcls.layers.stack import build_mixed_layers, by_window, run_layers
 from jaxcls.models.decoder_config import DecoderConfig
 from weights.rules import Rule, RuleTable
 
@@ -23,7 +24,7 @@ from weights.rules import Rule, RuleTable
 class DecoderLayer(nnx.Module):
     """x + attn(norm x), then x + mlp(norm x); with post norms, x + norm(attn(norm x)) and so on."""
 
-    def __init__(self, cfg: DecoderConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
+    def __init__(self, cfg: DecoderConfig, *, sparse: bool = False, dtype: DTypeLike, rngs: nnx.Rngs):
         norm = partial(RMSNorm, cfg.embed_dim, eps=cfg.norm_eps, offset=cfg.norm_offset)
         self.attn_norm = norm()
         self.attn = Attention(
@@ -40,9 +41,12 @@ class DecoderLayer(nnx.Module):
         )
         self.attn_post_norm = norm() if cfg.post_norms else None
         self.mlp_norm = norm()
-        self.mlp = MLP(
-            cfg.embed_dim, cfg.mlp_dim, act=cfg.activation, gated=True, bias=cfg.mlp_bias, dtype=dtype, rngs=rngs
-        )
+        if sparse and cfg.mixture is not None:
+            self.mlp = Mixture(cfg.embed_dim, cfg.mixture, act=cfg.activation, dtype=dtype, rngs=rngs)
+        else:
+            self.mlp = MLP(
+                cfg.embed_dim, cfg.mlp_dim, act=cfg.activation, gated=True, bias=cfg.mlp_bias, dtype=dtype, rngs=rngs
+            )
         self.mlp_post_norm = norm() if cfg.post_norms else None
 
     def __call__(
@@ -61,9 +65,9 @@ class DecoderClassifier(nnx.Module):
     def __init__(self, cfg: DecoderConfig, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32, stacked: bool = False):
         self.cfg = cfg
         self.embed = nnx.Dict(tokens=Embedding(cfg.vocab_size, cfg.embed_dim, dtype=dtype, rngs=rngs))
-        self.layers = build_layers(
-            lambda layer_rngs: DecoderLayer(cfg, dtype=dtype, rngs=layer_rngs),
-            cfg.num_layers,
+        self.layers = build_mixed_layers(
+            lambda sparse, layer_rngs: DecoderLayer(cfg, sparse=sparse, dtype=dtype, rngs=layer_rngs),
+            cfg.sparse or (False,) * cfg.num_layers,
             stacked=stacked,
             rngs=rngs,
         )

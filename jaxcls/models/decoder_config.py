@@ -8,6 +8,7 @@ from jaxcls.config.hf import HfView
 from jaxcls.config.pooler import Pooling
 from jaxcls.config.rope import rope_config
 from jaxcls.layers.head import LINEAR, HeadConfig
+from jaxcls.layers.moe import MixtureConfig
 from jaxcls.layers.rope import RopeConfig
 
 Windows = tuple[int | None, ...]
@@ -42,6 +43,8 @@ class DecoderConfig:
     bidirectional: bool = False
     attn_scale: float | None = None  # of the scores; None: H^-0.5
     soft_cap: float | None = None  # of the scores
+    mixture: MixtureConfig | None = None  # of the layers that have experts in place of one MLP
+    sparse: tuple[bool, ...] = ()  # one a layer: whether it has experts; empty: no layer has
     head: HeadConfig = LINEAR
     pooling: Pooling = "LAST"  # where config.json says it
     type_vocab_size: int = 0

@@ -41,6 +41,7 @@ MODEL_TYPES = {
     "GemmaForTokenClassification": "gemma",
     "GteForSequenceClassification": "gte",
     "GteForTokenClassification": "gte",
+    "JambaForSequenceClassification": "jamba",
     "JinaEmbeddingsV3ForSequenceClassification": "jina_embeddings_v3",
     "JinaEmbeddingsV3ForTokenClassification": "jina_embeddings_v3",
     "LlamaForSequenceClassification": "llama",
@@ -59,8 +60,12 @@ MODEL_TYPES = {
     "Qwen2ForRewardModel": "qwen2",
     "Qwen2ForSequenceClassification": "qwen2",
     "Qwen2ForTokenClassification": "qwen2",
+    "Qwen2MoeForSequenceClassification": "qwen2_moe",
+    "Qwen2MoeForTokenClassification": "qwen2_moe",
     "Qwen3ForSequenceClassification": "qwen3",
     "Qwen3ForTokenClassification": "qwen3",
+    "Qwen3MoeForSequenceClassification": "qwen3_moe",
+    "Qwen3MoeForTokenClassification": "qwen3_moe",
     "RobertaForSequenceClassification": "roberta",
     "RobertaForTokenClassification": "roberta",
     "XLMRobertaForSequenceClassification": "xlm-roberta",
@@ -92,8 +97,6 @@ EXPECTED_DEFAULTS: dict[str, Any] = {
     "hidden_activation": None,
     # Gemma: null in the class, and falsy.
     "use_bidirectional_attention": False,
-    # Qwen2: not stored; its attention divides hidden_size by the heads, 4096 / 32.
-    "head_dim": 128,
     # Qwen: 4096 in the signature, replaced by null because use_sliding_window is False; layer_types follows.
     "sliding_window": 4096,
     "layer_types": None,
@@ -106,6 +109,10 @@ EXPECTED_DEFAULTS: dict[str, Any] = {
     "global_attn_every_n_layers": 3,
     "global_rope_theta": 160000.0,
     "local_rope_theta": 10000.0,
+    # Jamba: a number in the class, ceil(4096 / 16); and keys of files that are older than the class.
+    "mamba_dt_rank": "auto",
+    "mamba_inner_layernorms": True,
+    "n_ctx": 262144,
 }
 # Of keys that are no attributes of a class, but read by its models.
 UNDECLARED_DEFAULTS: dict[str, Any] = {
@@ -126,10 +133,11 @@ INERT = frozenset(
     "chunk_size_feed_forward classifier_dropout classifier_dropout_prob cls_token_id decoder_bias "
     "deterministic_flash_attn dropout dtype embd_pdrop embedding_dropout eos_token_id hidden_dropout_prob "
     "initializer_cutoff_factor initializer_range legacy mask_token_id mlp_dropout model_type output_attentions "
-    "output_hidden_states pooler_dropout pretraining_tp qa_dropout reorder_and_upcast_attn resid_pdrop return_dict "
-    "sep_token_id seq_classif_dropout sinusoidal_pos_embds sparse_pred_ignore_index sparse_prediction "
-    "summary_activation summary_first_dropout summary_last_dropout summary_proj_to_labels summary_type "
-    "summary_use_proj tie_word_embeddings transformers_version use_cache".split()
+    "output_hidden_states output_router_logits pooler_dropout pretraining_tp qa_dropout reorder_and_upcast_attn "
+    "resid_pdrop return_dict router_aux_loss_coef sep_token_id seq_classif_dropout sinusoidal_pos_embds "
+    "sparse_pred_ignore_index sparse_prediction summary_activation summary_first_dropout summary_last_dropout "
+    "summary_proj_to_labels summary_type summary_use_proj tie_word_embeddings transformers_version "
+    "use_associative_scan use_cache use_mamba_kernels use_mambapy".split()
 )
 # These matter with others: test_windows_follow_their_keys, ERNIE's table without use_task_id is not there, and
 # DeBERTa's positions are nothing without relative_attention and pos_att_type.
@@ -182,8 +190,14 @@ def test_defaults_are_those_of_the_class(name: str) -> None:
     }
     if "rope_theta" in expected:
         expected["rope_theta"] = ROPE_THETAS.get(MODEL_TYPES[name], expected["rope_theta"])
-    if MODEL_TYPES[name] != "qwen2" and "head_dim" in expected:
-        expected["head_dim"] = known["head_dim"]
+    if "head_dim" in expected:
+        # Where it is not stored, attention divides hidden_size by the heads.
+        expected["head_dim"] = known.get("head_dim") or known["hidden_size"] // known["num_attention_heads"]
+    if "sliding_window" in expected and "sliding_window" not in known:
+        expected["sliding_window"] = None
+    if "num_experts" in expected:
+        # Qwen3Moe: files of transformers 4 have this name, the class has another.
+        expected["num_experts"] = known.get("num_experts") or known["num_local_experts"]
     if "num_key_value_heads" in view.defaults and view.defaults["num_key_value_heads"] is None:
         # As many as there are query heads, which is what the class makes of it.
         expected["num_key_value_heads"] = None

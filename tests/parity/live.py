@@ -15,7 +15,7 @@ import numpy as np
 
 from tests.parity.cases import Case, all_cases
 from tests.parity.oracle import MADE_WITH, compute
-from tests.parity.ours import LAYOUTS, PARITY, load_ours, run_ours
+from tests.parity.ours import PARITY, layouts, load_ours, run_ours
 from tests.parity.random_cases import random_cases
 from tests.parity.store import GOLDENS, Golden, read_golden
 
@@ -49,7 +49,7 @@ def check(extra: int) -> int:
             live = compute(case, Path(name))
             if case in cases:
                 failures += [f"{case.name}: {problem}" for problem in differences(live)]
-            for layout in ("stacked",) if case in cases else LAYOUTS:
+            for layout in layouts(case.config)[-1:] if case in cases else layouts(case.config):
                 delta = float(np.abs(run_ours(load_ours(case, Path(name), layout), case.prompts) - live.logits).max())
                 worst = max(worst, delta)
                 if not delta <= PARITY:

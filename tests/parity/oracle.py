@@ -64,8 +64,13 @@ def load_model(folder: Path, *, attention: str) -> PreTrainedModel | Assembled:
     config = json.loads((folder / "config.json").read_text())
     if config["architectures"][0] in RECIPES:
         return load_assembled(folder, attention=attention)
+    # Eager experts: torch's grouped product takes widths that are multiples of four only.
     model, info = auto_class(config).from_pretrained(
-        folder, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
+        folder,
+        dtype=torch.float32,
+        attn_implementation=attention,
+        experts_implementation="eager",
+        output_loading_info=True,
     )
     problems = {what: found for what, found in info.items() if found}
     if problems:

@@ -1,12 +1,14 @@
 """The same checkpoints through the public interface of jaxcls."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from jaxcls import LLM
+from jaxcls.config.hf import HfView
+from jaxcls.registry import find_architecture
 from tests.parity.cases import Case, Prompt
 
 Layout = Literal["unrolled", "stacked"]
@@ -15,6 +17,12 @@ LAYOUTS: tuple[Layout, ...] = ("unrolled", "stacked")
 # Absolute, for logits of order 1.
 PARITY = 2e-5
 INVARIANCE = 1e-5
+
+
+def layouts(config: Mapping[str, Any]) -> tuple[Layout, ...]:
+    """The layouts that the layers of this configuration can have."""
+    architecture = find_architecture(config["architectures"][0])
+    return LAYOUTS if architecture.stacks(architecture.config(HfView(config))) else ("unrolled",)
 
 
 def load_ours(case: Case, folder: Path, layout: Layout, **options: Any) -> LLM:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ GOLDENS = Path(__file__).parent / "goldens"
 
 Shapes = dict[str, tuple[int, ...]]
 
-_LAYER = re.compile(r"(?<=\.)\d+(?=\.)")
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+_NUMBERS = re.compile(r"\{(layer|[\d,-]+)\}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,22 +75,56 @@ def all_goldens() -> list[Golden]:
 
 
 def compress(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, dict[str, list[int]]]:
-    """Number of layers, and shapes by template: a layer's number becomes "{layer}"."""
-    numbers = [int(match[0]) for match in map(_LAYER.search, shapes) if match]
+    """Number of layers, and shapes by template.
+
+    A layer's number becomes "{layer}"; where the layers differ, those that have the tensor: "{0-2,5}". So do the
+    numbers within a layer, of experts.
+    """
+    numbers = [int(match[0]) for match in map(_NUMBER.search, shapes) if match]
     layers = max(numbers, default=-1) + 1
-    tensors = {_LAYER.sub("{layer}", name, count=1): list(shape) for name, shape in shapes.items()}
-    if expand(layers, tensors) != dict(shapes):  # layers that differ are written out
-        return 0, {name: list(shape) for name, shape in shapes.items()}
+    merged = _merge(shapes, last=True)
+    tensors = {_NUMBER.sub("{layer}", name, count=1): list(shape) for name, shape in merged.items()}
+    if expand(layers, tensors) != dict(shapes):
+        tensors = {name: list(shape) for name, shape in _merge(merged, last=False).items()}
     return layers, tensors
+
+
+def _merge(shapes: Mapping[str, tuple[int, ...]], *, last: bool) -> Shapes:
+    """Names that differ in their first number, or in the last of several, as one name each."""
+    groups: dict[tuple[str, str, tuple[int, ...]], list[int]] = {}
+    for name, shape in shapes.items():
+        found = list(_NUMBER.finditer(name))[1:][-1:] if last else list(_NUMBER.finditer(name))[:1]
+        start, end = found[0].span() if found else (len(name), len(name))
+        groups.setdefault((name[:start], name[end:], shape), []).extend(int(match[0]) for match in found)
+    return {before + _ranges(numbers) + after: shape for (before, after, shape), numbers in groups.items()}
+
+
+def _ranges(numbers: list[int]) -> str:
+    """[0, 1, 2, 5] -> "{0-2,5}"; one number as it is."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    text = ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+    return text if len(numbers) < 2 else f"{{{text}}}"
 
 
 def expand(layers: int, tensors: Mapping[str, list[int]]) -> Shapes:
     """The inverse of `compress`."""
-    return {
-        name.replace("{layer}", str(layer)): tuple(shape)
-        for name, shape in tensors.items()
-        for layer in range(layers if "{layer}" in name else 1)
-    }
+    return {name: tuple(shape) for template, shape in tensors.items() for name in _names(layers, template)}
+
+
+def _names(layers: int, template: str) -> Iterator[str]:
+    match = _NUMBERS.search(template)
+    if match is None:
+        yield template
+        return
+    ranges = f"0-{layers - 1}" if match[1] == "layer" else match[1]
+    for first, *rest in (part.split("-") for part in ranges.split(",")):
+        for number in range(int(first), int(rest[0] if rest else first) + 1):
+            yield from _names(layers, template[: match.start()] + str(number) + template[match.end() :])
 
 
 def write_checkpoint(config: Mapping[str, Any], shapes: Shapes, seed: int, folder: Path) -> None:

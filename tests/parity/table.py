@@ -46,7 +46,7 @@ def render(goldens: Iterable[Golden], deltas: Deltas) -> str:
         cells = []
         for layout in ("unrolled", "stacked"):
             measured = [deltas[name, layout] for name in names if (name, layout) in deltas]
-            cells += [str(len(measured)), f"{max(measured):.1e}"]
+            cells += [str(len(measured)), f"{max(measured):.1e}" if measured else "-"]
         rows.append(f"| {architecture} | {' | '.join(cells)} |")
         cases.append(f"{architecture}: {', '.join(f'`{name}`' for name in sorted(names))}.")
     return _TEXT.format(

@@ -15,6 +15,8 @@ from tests.parity.deberta_cases import V3 as DEBERTA_V3
 from tests.parity.decoder_cases import GEMMA, LLAMA, QWEN2, QWEN3
 from tests.parity.encoder_cases import BERT, ROBERTA
 from tests.parity.gpt2_cases import GPT2
+from tests.parity.jamba_cases import JAMBA
+from tests.parity.moe_cases import QWEN2_MOE, QWEN3_MOE
 
 LINEAR = {"rope_type": "linear", "factor": 2.0}
 
@@ -52,12 +54,30 @@ LINEAR = {"rope_type": "linear", "factor": 2.0}
         (DEBERTA_V3, {"norm_rel_ebd": "rms"}, "norm_rel_ebd"),
         (GPT2, {"add_cross_attention": True}, "add_cross_attention"),
         (GPT2, {"hidden_size": 35}, "hidden_size"),
+        (QWEN2_MOE, {"num_experts_per_tok": 6}, "num_experts_per_tok"),
+        (QWEN2_MOE, {"mlp_only_layers": [2]}, "mlp_only_layers"),
+        (QWEN2_MOE, {"decoder_sparse_step": 0}, "decoder_sparse_step"),
+        (QWEN2_MOE, {"use_sliding_window": True, "sliding_window": None}, "sliding_window"),
+        (QWEN2_MOE, {"layer_types": ["full_attention", "sliding_attention"]}, "layer_types"),
+        (QWEN3_MOE, {"num_shared_experts": 1}, "num_shared_experts"),
+        (JAMBA, {"attn_layer_offset": 2}, "attn_layer_offset"),
+        (JAMBA, {"num_experts_per_tok": 5}, "num_experts_per_tok"),
+        (JAMBA, {"sliding_window": 16}, "sliding_window"),
+        (JAMBA, {"mamba_inner_layernorms": False}, "mamba_inner_layernorms"),
+        (JAMBA, {"num_attention_heads": 5}, "num_attention_heads"),
     ],
 )
 def test_refused_by_name(base: dict[str, Any], changes: dict[str, Any], named: str, tmp_path: Path):
     (tmp_path / "config.json").write_text(json.dumps(override(base, changes)))
     with pytest.raises(ConfigError, match=named):
         LLM(tmp_path, skip_tokenizer_init=True)
+
+
+@pytest.mark.parametrize("base", [{**QWEN2_MOE, "num_hidden_layers": 3, "decoder_sparse_step": 2}, JAMBA])
+def test_layers_that_differ_are_not_stacked(base: dict[str, Any], tmp_path: Path):
+    (tmp_path / "config.json").write_text(json.dumps(base))
+    with pytest.raises(ConfigError, match="layer_layout"):
+        LLM(tmp_path, skip_tokenizer_init=True, layer_layout="stacked")
 
 
 def test_sliding_layers_without_a_window_are_refused(tmp_path: Path):

@@ -34,6 +34,11 @@ class Published:
         """Every tensor in the file: name -> shape."""
         return {**expand(self.layers, self.tensors), **expand(0, self.extra)}
 
+    @property
+    def effective_config(self) -> dict[str, Any]:
+        """config.json with the caller's overrides."""
+        return {**self.config, **self.options.get("hf_overrides", {})}
+
     def write(self) -> None:
         """Writes the file: one key a line, values compact."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "path"}

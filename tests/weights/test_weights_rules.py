@@ -14,6 +14,8 @@ ONE = np.arange(24).reshape(4, 6)
         ("flatten", [ONE.reshape(4, 3, 2)], ONE),
         ("interleaved:2:3:1", [ONE.reshape(12, 2)], ONE.reshape(12, 2)[[2, 3, 8, 9]]),
         ("interleaved:1:3:2", [ONE.reshape(24)], ONE.reshape(24)[16:]),
+        ("merge", [ONE.reshape(2, 2, 6)], ONE),
+        ("stack|merge", [ONE[:2], ONE[2:]], ONE),
         ("rows:1:3", [ONE], ONE[1:3]),
         ("rows:0:4", [ONE], ONE),
         ("transpose|rows:2:5", [ONE], ONE.T[2:5]),
@@ -45,6 +47,7 @@ def test_every_transform_is_tested_above() -> None:
         ("flatten", [(3,)]),
         ("interleaved:2:3:1", [(8, 2)]),
         ("interleaved:2:3:1", [()]),
+        ("merge", [(3, 4)]),
         ("rows:1:5", [(4, 6)]),
         ("rows:0:1", [()]),
         ("group_rows:2:1:3", [(4, 6)]),
@@ -84,6 +87,7 @@ def test_unknown_transforms_are_refused(spec: str) -> None:
         ({"target": "a", "source": "b", "transform": "concat"}, "takes a tuple"),
         ({"target": "a", "source": (), "transform": "concat"}, "names no source"),
         ({"target": "a", "source": "b", "transform": "rotate"}, "unknown transform"),
+        ({"target": "a", "source": "b", "other": Rule("b", "c")}, "its other form is for b"),
     ],
 )
 def test_senseless_rules_are_refused(arguments: dict, reason: str) -> None:
@@ -104,6 +108,15 @@ def test_a_table_finds_the_rules_that_name_a_tensor() -> None:
     assert list(table.rules_naming("h.12.q.12")) == [(layered, 12)]
     assert list(table.rules_naming("x.y")) == [(plain, None)]
     assert not [*table.rules_naming("h.1.q.2"), *table.rules_naming("xzy")]
+
+
+def test_a_table_finds_the_other_forms_of_its_rules() -> None:
+    other = Rule("a.{layer}.q", "h{layer}1.fused")
+    rule = Rule("a.{layer}.q", ("h.{layer}.e.0", "h.{layer}.e.1"), "stack", other=other)
+    table = RuleTable((rule,))
+    assert rule.forms == (rule, other)
+    assert list(table.rules_naming("h.12.e.1")) == [(rule, 12)]
+    assert list(table.rules_naming("h121.fused")) == [(other, 12)]
 
 
 def test_renames_apply_in_order_and_ignores_see_both_names() -> None:
