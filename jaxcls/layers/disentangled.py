@@ -120,17 +120,17 @@ class DisentangledAttention(nnx.Module):
     def _bias(
         self, q: Float[Array, "rows R N H"], k: Float[Array, "rows R N H"], relative: RelativeRows
     ) -> Float[Array, "rows N R R"]:
-        terms: list[Float[Array, "rows N R R"]] = []
+        terms: list[Float[Array, "N rows R R"]] = []
         if "c2p" in self.kinds:
             positions = self._heads(self.k if self.pos_k is None else self.pos_k, relative.x)
             terms.append(by_distance(q, positions[relative.c2p]))
         if "p2c" in self.kinds:
             positions = self._heads(self.q if self.pos_q is None else self.pos_q, relative.x)
             terms.append(by_distance(k, positions[relative.p2c]).swapaxes(-1, -2))
-        return sum(terms[1:], terms[0]) * self.scale
+        return (sum(terms[1:], terms[0]) * self.scale).swapaxes(0, 1)
 
 
-def by_distance(x: Float[Array, "rows R N H"], positions: Float[Array, "2*R N H"]) -> Float[Array, "rows N R R"]:
+def by_distance(x: Float[Array, "rows R N H"], positions: Float[Array, "2*R N H"]) -> Float[Array, "N rows R R"]:
     """Products of token a with position b - a + R, for all b of its row.
 
     All 2R products of a token are computed. In the flat array, row a's begin at 2R a; read in rows of 2R - 1 from
@@ -139,6 +139,7 @@ def by_distance(x: Float[Array, "rows R N H"], positions: Float[Array, "2*R N H"
     rows, length, heads, _ = x.shape
     precision = jax.lax.Precision.HIGHEST if x.dtype == jnp.float32 else jax.lax.Precision.DEFAULT
     product = partial(jnp.einsum, precision=precision, preferred_element_type=jnp.float32)
-    flat = product("xrnh,dnh->xnrd", x, positions).reshape(rows, heads, -1)
-    diagonals = flat[..., 1 : 1 + length * (2 * length - 1)].reshape(rows, heads, length, 2 * length - 1)
+    # Heads come first, as in the product: there is less to transpose once the diagonals are taken.
+    flat = product("xrnh,dnh->nxrd", x, positions).reshape(heads, rows, -1)
+    diagonals = flat[..., 1 : 1 + length * (2 * length - 1)].reshape(heads, rows, length, 2 * length - 1)
     return diagonals[..., length - 1 :]

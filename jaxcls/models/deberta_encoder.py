@@ -104,7 +104,7 @@ class DebertaClassifier(nnx.Module):
         """Final hidden states of every packed token."""
         attend = batch.attend(scale=self.cfg.scale, causal=False)
         embeddings = self.embed(batch)
-        row_len = attend.rows(jnp.asarray(batch.segment_ids)).shape[1]
+        row_len = attend.rows(embeddings).shape[1]
         relative = None if self.relative is None else self.relative(row_len)
 
         def block(

@@ -66,7 +66,7 @@ class DecoderDefaults:
     head_dim: int | None = None  # None: hidden_size / num_attention_heads
     hidden_act: str = "silu"
     pad_token_id: int | None = None
-    rms_norm_eps: float = 1e-6
+    norm_eps: float = 1e-6
 
 
 def decoder_config(
@@ -106,8 +106,9 @@ def decoder_config(
         "max_len": rope.longest(trained_len),
         "num_labels": hf.num_labels,
         "pad_token_id": hf.optional_int("pad_token_id", defaults.pad_token_id),
-        "activation": hf.activation("hidden_act", defaults.hidden_act),
-        "norm_eps": hf.float("rms_norm_eps", defaults.rms_norm_eps),
+        # An architecture that names its activation itself has read the keys for it.
+        "activation": flags.get("activation") or hf.activation("hidden_act", defaults.hidden_act),
+        "norm_eps": hf.float("rms_norm_eps", defaults.norm_eps),
         "rope": rope,
         "windows": (None,) * num_layers if windows is None else windows(hf, num_layers),
     }

@@ -22,7 +22,7 @@ _DEFAULTS = DecoderDefaults(
     num_attention_heads=12,
     max_position_embeddings=8192,
     pad_token_id=128001,
-    rms_norm_eps=1e-5,
+    norm_eps=1e-5,
 )
 _POOLING: dict[str, Pooling] = {"bos": "CLS", "mean": "MEAN", "late": "MEAN_LOGITS"}
 

@@ -19,6 +19,7 @@ _DEFAULTS = DecoderDefaults(
     num_attention_heads=32,
     max_position_embeddings=4096,
     pad_token_id=32000,
+    norm_eps=1e-5,
 )
 # Both older names mean longrope; this "yarn" has its factors.
 _ROPE_ALIASES = {"su": "longrope", "yarn": "longrope"}
@@ -50,7 +51,6 @@ def config(hf: HfView) -> DecoderConfig:
         _DEFAULTS,
         windows=partial(every_window, default=None),
         rope=_rope(hf),
-        norm_eps=hf.float("rms_norm_eps", 1e-5),
     )
 
 

@@ -126,18 +126,37 @@ UNDECLARED_DEFAULTS: dict[str, Any] = {
     "share_att_key": False,
     "talking_head": False,
 }
-ROPE_THETAS = {"gte": 160000.0, "jina_embeddings_v3": 20000.0, "nomic_bert": 1000.0}
-# Keys of the classes that change nothing about inference.
+# The same of one model type.
+OWN_DEFAULTS: dict[str, dict[str, Any]] = {
+    "gemma2": {"hidden_activation": "gelu_pytorch_tanh"},
+    "gemma3_text": {
+        "hidden_activation": "gelu_pytorch_tanh",
+        "rope_local_base_freq": 10000.0,
+        "rope_theta": 1000000.0,
+        "sliding_window_pattern": 6,
+    },
+    "gte": {"rope_theta": 160000.0},
+    "jina_embeddings_v3": {"rope_theta": 20000.0},
+    "modernbert": {"hidden_activation": "gelu"},
+    "nomic_bert": {"rope_theta": 1000.0},
+    "phi3": {
+        "attention_bias": False,
+        "mlp_bias": False,
+        "original_max_position_embeddings": 4096,
+        "sliding_window": None,
+    },
+}
+# Keys of the classes that change nothing about inference; the original length matters to a longrope only.
 INERT = frozenset(
-    "_name_or_path architectures attention_dropout attention_probs_dropout_prob attn_pdrop bos_token_id "
-    "chunk_size_feed_forward classifier_dropout classifier_dropout_prob cls_token_id decoder_bias "
-    "deterministic_flash_attn dropout dtype embd_pdrop embedding_dropout eos_token_id hidden_dropout_prob "
-    "initializer_cutoff_factor initializer_range legacy mask_token_id mlp_dropout model_type output_attentions "
-    "output_hidden_states output_router_logits pooler_dropout pretraining_tp qa_dropout reorder_and_upcast_attn "
-    "resid_pdrop return_dict router_aux_loss_coef sep_token_id seq_classif_dropout sinusoidal_pos_embds "
-    "sparse_pred_ignore_index sparse_prediction summary_activation summary_first_dropout summary_last_dropout "
-    "summary_proj_to_labels summary_type summary_use_proj tie_word_embeddings transformers_version "
-    "use_associative_scan use_cache use_mamba_kernels use_mambapy".split()
+    "_name_or_path _sliding_window_pattern architectures attention_dropout attention_probs_dropout_prob attn_pdrop "
+    "bos_token_id chunk_size_feed_forward classifier_dropout classifier_dropout_prob cls_token_id decoder_bias "
+    "deterministic_flash_attn dropout dtype embd_pdrop embedding_dropout eos_token_id final_logit_softcapping "
+    "hidden_dropout_prob initializer_cutoff_factor initializer_range legacy mask_token_id mlp_dropout model_type "
+    "original_max_position_embeddings output_attentions output_hidden_states output_router_logits pooler_dropout "
+    "pretraining_tp qa_dropout reorder_and_upcast_attn resid_pdrop return_dict router_aux_loss_coef sep_token_id "
+    "seq_classif_dropout sinusoidal_pos_embds sparse_pred_ignore_index sparse_prediction summary_activation "
+    "summary_first_dropout summary_last_dropout summary_proj_to_labels summary_type summary_use_proj "
+    "tie_word_embeddings transformers_version use_associative_scan use_cache use_mamba_kernels use_mambapy".split()
 )
 # These matter with others: test_windows_follow_their_keys, ERNIE's table without use_task_id is not there, and
 # DeBERTa's positions are nothing without relative_attention and pos_att_type.
@@ -174,7 +193,7 @@ def another(value: Any) -> Any:
         case str():
             return "relu"
         case list():
-            return [*value[:-1], "sliding_attention"]
+            return [*value[:-1], "full_attention" if value[-1] == "sliding_attention" else "sliding_attention"]
         case dict():
             return {**value, "factor_of_tomorrow": 1}
         case _:
@@ -188,8 +207,6 @@ def test_defaults_are_those_of_the_class(name: str) -> None:
     expected = {
         key: EXPECTED_DEFAULTS.get(key, known.get(key, UNDECLARED_DEFAULTS.get(key, "none"))) for key in view.defaults
     }
-    if "rope_theta" in expected:
-        expected["rope_theta"] = ROPE_THETAS.get(MODEL_TYPES[name], expected["rope_theta"])
     if "head_dim" in expected:
         # Where it is not stored, attention divides hidden_size by the heads.
         expected["head_dim"] = known.get("head_dim") or known["hidden_size"] // known["num_attention_heads"]
@@ -198,6 +215,7 @@ def test_defaults_are_those_of_the_class(name: str) -> None:
     if "num_experts" in expected:
         # Qwen3Moe: files of transformers 4 have this name, the class has another.
         expected["num_experts"] = known.get("num_experts") or known["num_local_experts"]
+    expected |= {key: v for key, v in OWN_DEFAULTS.get(MODEL_TYPES[name], {}).items() if key in expected}
     if "num_key_value_heads" in view.defaults and view.defaults["num_key_value_heads"] is None:
         # As many as there are query heads, which is what the class makes of it.
         expected["num_key_value_heads"] = None
@@ -210,8 +228,10 @@ def test_rope_theta_defaults_to_the_class_default(name: str) -> None:
     known = class_defaults(name)
     if "rope_parameters" in known:
         config, _ = read(name, {"model_type": MODEL_TYPES[name]})
-        rope = known["rope_parameters"]
-        assert config.rope.theta == rope.get("full_attention", rope)["rope_theta"]
+        parameters = known["rope_parameters"]
+        assert config.rope.theta == parameters.get("full_attention", parameters)["rope_theta"]
+        if getattr(config, "local_rope", None) is not None:
+            assert config.local_rope.theta == parameters["sliding_attention"]["rope_theta"]
 
 
 @each_architecture

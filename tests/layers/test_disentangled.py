@@ -33,16 +33,17 @@ def test_far_distances_share_rows() -> None:
 
 
 @pytest.mark.parametrize("row_len", [1, 2, 7, 16])
-def test_productsby_distance(row_len: int) -> None:
+def test_products_by_distance(row_len: int) -> None:
     table = RelativePositions(
         RelativeConfig(("c2p", "p2c"), 6, 4), 10, norm_eps=None, dtype=jnp.float32, rngs=nnx.Rngs(0)
     )
     relative = table(row_len)
     x = jax.random.normal(jax.random.key(1), (3, row_len, 2, 5))
     distances = np.arange(row_len)[:, None] - np.arange(row_len)
-    positions = table.weight[...].reshape(-1, 2, 5)
-    wanted = jnp.einsum("xinh,ijnh->xnij", x, positions[table.cfg.rows(distances)])
+    rows = table.cfg.rows(distances.ravel()).reshape(distances.shape)
+    positions = table.weight[...].reshape(-1, 2, 5)[rows]
+    wanted = jnp.einsum("xinh,ijnh->nxij", x, positions)
     heads = relative.x.reshape(-1, 2, 5)
     np.testing.assert_allclose(by_distance(x, heads[relative.c2p]), wanted, atol=1e-6)
-    wanted = jnp.einsum("xjnh,ijnh->xnij", x, positions[table.cfg.rows(distances)])
+    wanted = jnp.einsum("xjnh,ijnh->nxij", x, positions)
     np.testing.assert_allclose(by_distance(x, heads[relative.p2c]).swapaxes(2, 3), wanted, atol=1e-6)

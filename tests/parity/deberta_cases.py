@@ -83,6 +83,7 @@ OWN: dict[str, dict[str, dict[str, Any]]] = {
         "no-kinds": {"pos_att_type": None},
         "norm-none": {"norm_rel_ebd": "none"},
         "own-c2p": {"pos_att_type": ["c2p"], "share_att_key": False},
+        "pooler-tanh": {"pooler_hidden_act": "tanh"},
         # Texts longer than the longest distance that has a row of its own.
         "span-20": {"max_relative_positions": 20},
         "own-p2c": {"pos_att_type": ["p2c"], "share_att_key": False},

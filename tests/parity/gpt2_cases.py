@@ -64,7 +64,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def _case(variant: str, changes: Mapping[str, Any], lengths: tuple[int, ...], **inputs: Any) -> Case:
     name = f"gpt2-{variant}"
     config = override(GPT2, changes)
-    longest = config.get("n_positions", config.get("max_position_embeddings"))
+    longest = config["n_positions" if "n_positions" in config else "max_position_embeddings"]
     return Case(name, config, make_prompts(name, config, (*lengths, longest), **inputs))
 
 
