@@ -21,7 +21,7 @@ from weights.accounting import check_names
 from weights.errors import CheckpointError
 
 ALL = all_published()
-EMBEDDINGS = ("word_embeddings.weight", "embed_tokens.weight", "wte.weight")
+EMBEDDINGS = ("tok_embeddings.weight", "word_embeddings.weight", "embed_tokens.weight", "wte.weight")
 GPT2_NAMES = {"num_hidden_layers": "n_layer", "max_position_embeddings": "n_positions"}
 
 # One worker builds each model once.
