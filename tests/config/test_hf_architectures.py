@@ -103,7 +103,6 @@ EXPECTED_DEFAULTS: dict[str, Any] = {
     # Of published code, by which a config is told from transformers' own.
     "auto_map": None,
     "clf_pooling": None,
-    "n_embd": None,
     "use_flash_attn": None,
     # ModernBERT: flat keys of transformers 4.
     "global_attn_every_n_layers": 3,
@@ -138,7 +137,7 @@ OWN_DEFAULTS: dict[str, dict[str, Any]] = {
     "gte": {"rope_theta": 160000.0},
     "jina_embeddings_v3": {"rope_theta": 20000.0},
     "modernbert": {"hidden_activation": "gelu"},
-    "nomic_bert": {"rope_theta": 1000.0},
+    "nomic_bert": {"n_embd": None, "rope_theta": 1000.0},
     "phi3": {
         "attention_bias": False,
         "mlp_bias": False,
@@ -166,8 +165,8 @@ JOINT_KEYS = frozenset(
 )
 # What classifiers of tokens do without.
 POOLER_KEYS = frozenset(("pooler_hidden_act", "pooler_hidden_size"))
-# DistilBERT's names of what all others call alike.
-OTHER_NAMES = {"num_hidden_layers": "n_layers", "hidden_size": "dim"}
+# DistilBERT's and GPT-2's names of what all others call alike.
+OTHER_NAMES = {"num_hidden_layers": ("n_layers", "n_layer"), "hidden_size": ("dim", "n_embd")}
 
 each_architecture = pytest.mark.parametrize("name", sorted(set(architecture_names()) - PUBLISHED_ONLY))
 
@@ -193,6 +192,8 @@ def another(value: Any) -> Any:
         case str():
             return "relu"
         case list():
+            if not value:
+                return [0]
             return [*value[:-1], "full_attention" if value[-1] == "sliding_attention" else "sliding_attention"]
         case dict():
             return {**value, "factor_of_tomorrow": 1}
@@ -286,7 +287,7 @@ def test_windows_follow_their_keys(name: str, keys: dict[str, Any]) -> None:
 def test_null_means_the_default_where_the_class_has_one(name: str) -> None:
     known = class_defaults(name)
     keys = ("num_hidden_layers", "vocab_size", "hidden_size")
-    keys = tuple(key if key in known else OTHER_NAMES[key] for key in keys)
+    keys = tuple(key if key in known else next(n for n in OTHER_NAMES[key] if n in known) for key in keys)
     config, _ = read(name, {"model_type": MODEL_TYPES[name], **dict.fromkeys(keys)})
     assert (config.num_layers, config.vocab_size, config.embed_dim) == tuple(known[key] for key in keys)
 

@@ -52,14 +52,14 @@ def loop(u: np.ndarray, dt: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndar
 @pytest.mark.parametrize(
     "lengths",
     [
-        [64],
+        [64],  # two chunks of 32
         [3, 1, 40, 20],
-        [1024],  # two chunks, one sequence
-        [300, 700, 536],  # three chunks, a sequence that begins in each
-        [512, 512],  # chunks that are sequences
-        [1536],
+        [1024],  # eight chunks, one sequence
+        [300, 700, 536],  # twelve, of which some hold the end of a sequence and the beginning of another
+        [128] * 8,  # chunks that are sequences
         [33],  # an odd number of tokens: chunks of one
-        [5, 91],  # chunks of 32
+        [5, 91],
+        [1],
     ],
     ids=str,
 )

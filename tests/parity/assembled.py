@@ -4,6 +4,7 @@ A recipe says which of transformers' models computes the same, what the head is,
 those of the two.
 """
 
+import copy
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Assembled(nn.Module):
     def __init__(self, recipe: Recipe, config: Config, attention: str):
         super().__init__()
         values = {k: v for k, v in config.items() if k not in ("architectures", "model_type")}
-        values |= recipe.changes(config)
+        values = copy.deepcopy(values) | recipe.changes(config)  # a rope is filled in where it lies
         self.model = AutoModel.from_config(
             AutoConfig.for_model(recipe.model_type, **values), dtype=torch.float32, attn_implementation=attention
         )

@@ -134,7 +134,7 @@ LLAMA_ROPES: dict[str, dict[str, Any]] = {
 }
 
 _LONG = {"original_max_position_embeddings": 16}
-_KINDS = ("sliding_attention", "full_attention", "sliding_attention")
+_KINDS = ["sliding_attention", "full_attention", "sliding_attention"]
 OWN: dict[str, dict[str, dict[str, Any]]] = {
     "mistral": {
         "window-null": {"sliding_window": None},

@@ -256,7 +256,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
         GTE_NEW,
         {
             "types-0": {"type_vocab_size": 0},
-            "name-in-vllm": {"architectures": ["GteNewForSequenceClassification"]},
+            "vllm-base": {"architectures": ["GteNewForSequenceClassification"]},
             "rope-mixed": {"rope_scaling": {"factor": 8.0, "type": "ntk", "mixed_b": 0.7}},
             "rope-unscaled": {"rope_scaling": None},
             "rope-factor-1": {"rope_scaling": {"factor": 1.0, "type": "ntk"}},

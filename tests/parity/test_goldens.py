@@ -41,6 +41,10 @@ DELICATE = (
     "gemma-pad-is-eos",
     "gemma-use-bidirectional",
     "deberta-v2-conv-layers",
+    "gemma2-soft-cap-low",
+    "gemma3-window-bidirectional",
+    "llama-rope-longrope-v4",
+    "llama-bidirec-pooling-last",
 )
 
 
@@ -66,7 +70,7 @@ def test_goldens_belong_to_the_declared_cases():
 
 
 def test_goldens_stay_small():
-    assert sum(path.stat().st_size for path in GOLDENS.glob("*.json")) < 600_000
+    assert sum(path.stat().st_size for path in GOLDENS.glob("*.json")) < 1_000_000
 
 
 def test_logits_are_of_order_one():
