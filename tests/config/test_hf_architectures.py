@@ -192,9 +192,8 @@ def another(value: Any) -> Any:
         case str():
             return "relu"
         case list():
-            if not value:
-                return [0]
-            return [*value[:-1], "full_attention" if value[-1] == "sliding_attention" else "sliding_attention"]
+            other = {"sliding_attention": "full_attention"}.get(value[-1], "sliding_attention") if value else 0
+            return [*value[:-1], other]
         case dict():
             return {**value, "factor_of_tomorrow": 1}
         case _:

