@@ -23,8 +23,7 @@ BY_NAME = {golden.case.name: golden for golden in ALL}
 STACKED = [
     name
     for name, golden in BY_NAME.items()
-    if re.search(r"-base$|window", name)
-    and "stacked" in layouts(golden.case.config)
+    if re.search(r"-base$|window", name) and "stacked" in layouts(golden.case.config)
 ]
 RUNS: list[tuple[str, Layout]] = [*((n, "unrolled") for n in BY_NAME), *((n, "stacked") for n in STACKED)]
 BASES = [name for name in BY_NAME if name.endswith("-base")]

@@ -1,0 +1,75 @@
+"""What bfloat16 changes: `python -m tests.parity.bf16` writes docs/parity_bf16.md from the committed goldens.
+
+One model of each network (the cases called "-base"), weights rounded to bfloat16, products in bfloat16, everything else
+float32; logits compared with transformers' in float32.
+"""
+
+import multiprocessing
+import os
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from jaxcls import LLM
+from tests.parity.ours import run_ours
+from tests.parity.store import Golden, all_goldens, write_checkpoint
+
+PAGE = Path(__file__).parents[2] / "docs" / "parity_bf16.md"
+# Two classes that are nearer to each other than this may change places.
+MARGIN = 0.05
+
+_TEXT = """# bfloat16 against float32
+
+Written by `python -m tests.parity.bf16`; do not edit.
+
+The distance of `dtype="bfloat16"` from transformers' float32 logits, for one tiny random model of each network
+([parity.md](parity.md) has all cases in float32). Logits are of order 1. Decisions: of rows whose two largest logits
+are {margin} apart or more, those where the same class is the largest.
+
+| architecture | logits | median \\|delta\\| | 95% | largest | same decisions |
+| --- | ---: | ---: | ---: | ---: | ---: |
+{rows}
+"""
+
+
+def measure(golden: Golden) -> tuple[np.ndarray, int, int]:
+    """Distances of all logits; rows that are decided the same way, and rows that are decided at all."""
+    with TemporaryDirectory() as folder:
+        write_checkpoint(golden.case.config, golden.shapes, golden.case.seed, Path(folder))
+        llm = LLM(folder, dtype="bfloat16", skip_tokenizer_init=True, compilation_cache_dir=False)
+        ours = run_ours(llm, golden.case.prompts)
+    theirs = golden.logits
+    if theirs.shape[1] < 2:
+        return np.abs(ours - theirs).ravel(), 0, 0
+    two = np.sort(theirs, axis=1)[:, -2:]
+    clear = two[:, 1] - two[:, 0] >= MARGIN
+    same = ours.argmax(axis=1) == theirs.argmax(axis=1)
+    return np.abs(ours - theirs).ravel(), int(same[clear].sum()), int(clear.sum())
+
+
+def main() -> None:
+    """Measures, a process a core, and writes the page."""
+    goldens = [golden for golden in all_goldens() if golden.case.name.endswith("-base")]
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), multiprocessing.get_context("spawn")) as pool:
+        measured = list(pool.map(measure, goldens))
+    found: dict[str, list[tuple[np.ndarray, int, int]]] = defaultdict(list)
+    for golden, result in zip(goldens, measured, strict=True):
+        found[golden.case.architecture].append(result)
+    rows = []
+    for architecture, results in sorted(found.items()):
+        deltas = np.concatenate([result[0] for result in results])
+        same, clear = (sum(result[i] for result in results) for i in (1, 2))
+        median, high = np.quantile(deltas, [0.5, 0.95])
+        decisions = f"{same} of {clear}" if clear else "-"
+        rows.append(
+            f"| {architecture} | {len(deltas)} | {median:.1e} | {high:.1e} | {deltas.max():.1e} | {decisions} |"
+        )
+    PAGE.write_text(_TEXT.format(margin=MARGIN, rows="\n".join(rows)))
+    print(f"wrote {PAGE}")
+
+
+if __name__ == "__main__":
+    main()
