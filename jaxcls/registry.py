@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import itertools
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 
@@ -121,8 +122,8 @@ def classifier_name(name: str, *, convert: bool) -> str:
     known = architecture_names()
     if name in known:
         return name
-    for suffix in CONVERTED:
-        classifier = name.removesuffix(suffix) + "ForSequenceClassification"
+    for suffix, kind in itertools.product(CONVERTED, ("", "Text")):  # Gemma3ForCausalLM is text only
+        classifier = f"{name.removesuffix(suffix)}{kind}ForSequenceClassification"
         if name.endswith(suffix) and classifier in known:
             if not convert:
                 raise ConfigError(f"{name} is no classifier, and convert='none' forbids to make it one: leave it out")

@@ -62,22 +62,6 @@ def _flatten() -> Transform:
     return Transform(shape, lambda arrays: _one(arrays).reshape(shape([_one(arrays).shape])))
 
 
-def _interleaved(groups: int, parts: int, part: int) -> Transform:
-    def shape(shapes: Sequence[Shape]) -> Shape:
-        only = _one(shapes)
-        if not only or only[0] % (groups * parts):
-            raise ValueError(f"{groups} groups of {parts} parts of a tensor of shape {only}")
-        return (only[0] // parts, *only[1:])
-
-    def apply(arrays: Sequence[Array]) -> Array:
-        out = shape([_one(arrays).shape])
-        return _one(arrays).reshape(groups, parts, -1, *out[1:])[:, part].reshape(out)
-
-    if not part < parts or not groups:
-        raise ValueError(f"interleaved:{groups}:{parts}:{part} names no rows")
-    return Transform(shape, apply)
-
-
 def _merge() -> Transform:
     def shape(shapes: Sequence[Shape]) -> Shape:
         only = _one(shapes)
@@ -158,7 +142,6 @@ def _stack() -> Transform:
 ANY = -1  # arguments, at least one
 _NAMED: dict[str, tuple[Callable[..., Transform], int, str]] = {
     "identity": (_identity, 0, "the tensor as it is"),
-    "interleaved": (_interleaved, 3, "interleaved:GROUPS:PARTS:PART, one part of each group (head) of rows"),
     "transpose": (_transpose, 0, "[in, out] to [out, in]"),
     "flatten": (_flatten, 0, "[out, ...] to [out, in]"),
     "merge": (_merge, 0, "[n, out, in] to [n * out, in]"),

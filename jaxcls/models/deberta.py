@@ -9,7 +9,8 @@ from weights.rules import Rule, RuleTable
 def weights_v1(cfg: DebertaConfig) -> RuleTable:
     """Version 1: each head's q, k and v are neighbours in one matrix, and k has no bias."""
     own, ours = "deberta.encoder.layer.{layer}.attention.self.", "layers.{layer}.attn."
-    parts = [f"interleaved:{cfg.num_heads}:3:{part}" for part in range(3)]
+    heads, width = cfg.num_heads, cfg.head_dim
+    parts = [f"group_rows:{heads}:{part * width}:{(part + 1) * width}" for part in range(3)]
     attention = (
         *(Rule(f"{ours}{x}.weight", f"{own}in_proj.weight", part) for x, part in zip("qkv", parts, strict=True)),
         *(Rule(f"{ours}{x}.bias", f"{own}{x}_bias") for x in "qv"),

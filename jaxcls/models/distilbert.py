@@ -3,8 +3,9 @@
 from jaxcls.config.hf import HfView
 from jaxcls.layers.head import HeadConfig
 from jaxcls.models.architecture import Architecture
-from jaxcls.models.encoder import EncoderClassifier, encoder_weights
+from jaxcls.models.encoder import EncoderClassifier
 from jaxcls.models.encoder_config import EncoderConfig, expect_encoder, of_tokens
+from jaxcls.models.encoder_weights import encoder_weights
 from weights.rules import RuleTable
 
 _BLOCK = {

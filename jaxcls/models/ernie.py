@@ -5,8 +5,9 @@ import dataclasses
 from jaxcls.config.hf import HfView
 from jaxcls.layers.head import POOLER
 from jaxcls.models.architecture import Architecture
-from jaxcls.models.encoder import EncoderClassifier, encoder_weights
+from jaxcls.models.encoder import EncoderClassifier
 from jaxcls.models.encoder_config import EncoderConfig, EncoderDefaults, encoder_config, of_tokens
+from jaxcls.models.encoder_weights import encoder_weights
 from weights.rules import RuleTable
 
 _TASK_TYPES = "ernie.embeddings.task_type_embeddings.weight"

@@ -10,8 +10,9 @@ from jaxcls.layers.head import DENSE, LINEAR, HeadConfig
 from jaxcls.layers.rope import RopeConfig
 from jaxcls.models.architecture import Architecture
 from jaxcls.models.encoder_config import EncoderConfig
-from jaxcls.models.rotary_encoder import RotaryEncoderClassifier, bert_like_weights, fused_qkv
+from jaxcls.models.rotary_encoder import RotaryEncoderClassifier
 from jaxcls.models.rotary_encoder_config import RotaryDefaults, RotaryEncoderConfig, shared_keys, uniform
+from jaxcls.models.rotary_encoder_weights import bert_like_weights, fused_qkv
 from weights.rules import RuleTable
 
 _JINA = RotaryDefaults(

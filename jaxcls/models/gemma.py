@@ -4,8 +4,9 @@ import dataclasses
 
 from jaxcls.config.hf import HfView
 from jaxcls.models.architecture import Architecture
-from jaxcls.models.decoder import DecoderClassifier, decoder_weights
+from jaxcls.models.decoder import DecoderClassifier
 from jaxcls.models.decoder_config import DecoderConfig, DecoderDefaults, decoder_config
+from jaxcls.models.decoder_weights import decoder_weights
 
 _DEFAULTS = DecoderDefaults(
     vocab_size=256000,

@@ -5,8 +5,9 @@ from typing import Any
 
 from jaxcls.config.hf import HfView
 from jaxcls.models.architecture import Architecture
-from jaxcls.models.decoder import DecoderClassifier, decoder_weights
+from jaxcls.models.decoder import DecoderClassifier
 from jaxcls.models.decoder_config import DecoderConfig, DecoderDefaults, Windows, decoder_config, periodic_windows
+from jaxcls.models.decoder_weights import decoder_weights
 
 _DEFAULTS = DecoderDefaults(
     vocab_size=256000,

@@ -6,8 +6,9 @@ from jaxcls.config.hf import HfView
 from jaxcls.config.rope import nested_rope_config
 from jaxcls.layers.rope import RopeConfig
 from jaxcls.models.architecture import Architecture
-from jaxcls.models.decoder import DecoderClassifier, decoder_weights
+from jaxcls.models.decoder import DecoderClassifier
 from jaxcls.models.decoder_config import DecoderConfig, DecoderDefaults, Windows, periodic_windows
+from jaxcls.models.decoder_weights import decoder_weights
 from jaxcls.models.gemma2 import gemma2_config
 
 _DEFAULTS = DecoderDefaults(

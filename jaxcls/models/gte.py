@@ -11,8 +11,9 @@ from jaxcls.config.rope import rope_config
 from jaxcls.layers.head import LINEAR, POOLER, HeadConfig
 from jaxcls.layers.rope import RopeConfig
 from jaxcls.models.architecture import Architecture
-from jaxcls.models.rotary_encoder import RotaryEncoderClassifier, bert_like_weights, fused_qkv, split
+from jaxcls.models.rotary_encoder import RotaryEncoderClassifier
 from jaxcls.models.rotary_encoder_config import RotaryDefaults, RotaryEncoderConfig, shared_keys, uniform
+from jaxcls.models.rotary_encoder_weights import bert_like_weights, fused_qkv, split
 from weights.rules import RuleTable
 
 _GTE = RotaryDefaults(vocab_size=250048, max_position_embeddings=8192, pad_token_id=1)

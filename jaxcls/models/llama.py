@@ -6,8 +6,9 @@ from jaxcls.config.hf import HfView
 from jaxcls.config.pooler import Pooling
 from jaxcls.layers.head import HeadConfig
 from jaxcls.models.architecture import Architecture
-from jaxcls.models.decoder import DecoderClassifier, decoder_weights
+from jaxcls.models.decoder import DecoderClassifier
 from jaxcls.models.decoder_config import DecoderConfig, DecoderDefaults, decoder_config
+from jaxcls.models.decoder_weights import decoder_weights
 
 _DEFAULTS = DecoderDefaults(
     vocab_size=32000,

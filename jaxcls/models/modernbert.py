@@ -10,8 +10,9 @@ from jaxcls.config.rope import nested_rope_config
 from jaxcls.layers.head import HeadConfig
 from jaxcls.layers.rope import RopeConfig
 from jaxcls.models.architecture import Architecture
-from jaxcls.models.rotary_encoder import RotaryEncoderClassifier, fused_qkv, in_layers, rules_of, split
+from jaxcls.models.rotary_encoder import RotaryEncoderClassifier
 from jaxcls.models.rotary_encoder_config import LayerKind, RotaryEncoderConfig
+from jaxcls.models.rotary_encoder_weights import fused_qkv, in_layers, rules_of, split
 from weights.rules import RuleTable
 
 FULL, SLIDING = "full_attention", "sliding_attention"

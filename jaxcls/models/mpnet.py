@@ -5,8 +5,9 @@ import dataclasses
 from jaxcls.config.hf import HfView
 from jaxcls.layers.head import DENSE, LINEAR
 from jaxcls.models.architecture import Architecture
-from jaxcls.models.encoder import BERT_BLOCK, EncoderClassifier, encoder_weights
+from jaxcls.models.encoder import EncoderClassifier
 from jaxcls.models.encoder_config import EncoderConfig, EncoderDefaults, encoder_config, of_tokens
+from jaxcls.models.encoder_weights import BERT_BLOCK, encoder_weights
 from weights.rules import Rule, RuleTable
 
 # Constants of transformers' code, which no key of config.json changes.

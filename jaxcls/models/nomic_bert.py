@@ -9,7 +9,7 @@ from jaxcls.config.rope import rope_config
 from jaxcls.layers.head import LINEAR, POOLER, HeadConfig
 from jaxcls.layers.rope import RopeConfig
 from jaxcls.models.architecture import Architecture
-from jaxcls.models.rotary_encoder import RotaryEncoderClassifier, bert_like_weights, fused_qkv
+from jaxcls.models.rotary_encoder import RotaryEncoderClassifier
 from jaxcls.models.rotary_encoder_config import (
     LayerKind,
     RotaryDefaults,
@@ -17,6 +17,7 @@ from jaxcls.models.rotary_encoder_config import (
     shared_keys,
     uniform,
 )
+from jaxcls.models.rotary_encoder_weights import bert_like_weights, fused_qkv
 from weights.rules import RuleTable
 
 _DEFAULTS = RotaryDefaults(

@@ -7,8 +7,9 @@ from jaxcls.config.hf import HfView
 from jaxcls.config.rope import rope_config
 from jaxcls.layers.rope import RopeConfig
 from jaxcls.models.architecture import Architecture
-from jaxcls.models.decoder import DecoderClassifier, decoder_weights
+from jaxcls.models.decoder import DecoderClassifier
 from jaxcls.models.decoder_config import DecoderConfig, DecoderDefaults, decoder_config, every_window
+from jaxcls.models.decoder_weights import decoder_weights
 from weights.rules import RuleTable
 
 _DEFAULTS = DecoderDefaults(

@@ -6,8 +6,9 @@ from typing import Any
 from jaxcls.config.hf import HfView
 from jaxcls.layers.moe import MixtureConfig
 from jaxcls.models.architecture import Architecture
-from jaxcls.models.decoder import DecoderClassifier, decoder_weights
+from jaxcls.models.decoder import DecoderClassifier
 from jaxcls.models.decoder_config import DecoderConfig, DecoderDefaults, Windows, decoder_config
+from jaxcls.models.decoder_weights import decoder_weights
 from jaxcls.models.experts import expert_rules
 from weights.rules import Rule, RuleTable
 

@@ -5,8 +5,9 @@ import dataclasses
 from jaxcls.config.hf import HfView
 from jaxcls.layers.head import HeadConfig
 from jaxcls.models.architecture import Architecture
-from jaxcls.models.decoder import DecoderClassifier, decoder_weights
+from jaxcls.models.decoder import DecoderClassifier
 from jaxcls.models.decoder_config import DecoderConfig
+from jaxcls.models.decoder_weights import decoder_weights
 from jaxcls.models.qwen import config_qwen2
 from weights.rules import RuleTable
 

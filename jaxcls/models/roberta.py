@@ -13,8 +13,9 @@ from jax.typing import DTypeLike
 from jaxcls.config.hf import HfView
 from jaxcls.layers.head import DENSE, LINEAR
 from jaxcls.models.architecture import Architecture
-from jaxcls.models.encoder import EncoderClassifier, encoder_weights
+from jaxcls.models.encoder import EncoderClassifier
 from jaxcls.models.encoder_config import EncoderConfig, EncoderDefaults, encoder_config, of_tokens
+from jaxcls.models.encoder_weights import encoder_weights
 from jaxcls.models.flash_xlm_roberta import flash_weights, is_flash, read_flash_keys, rotary_config
 from jaxcls.models.rotary_encoder import RotaryEncoderClassifier
 from jaxcls.models.rotary_encoder_config import RotaryEncoderConfig

@@ -9,10 +9,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxcls import LLM
+from jaxcls.config.hf import HfView
 from jaxcls.engine.converted import convert
 from jaxcls.engine.export import export
 from jaxcls.errors import CheckpointError, ConfigError
 from jaxcls.info import describe
+from jaxcls.registry import classifier_name, find_architecture
 from tests.tiny import QWEN3, SPECIAL, WORDS, write_checkpoint
 from weights.dummy import random_tensor
 from weights.export import save_tensors
@@ -140,6 +142,22 @@ def test_a_language_model_without_words_has_no_head(language_model: Path) -> Non
 def test_a_base_model_may_have_a_head(qwen_path: Path, qwen: LLM) -> None:
     ours = logits(LLM(qwen_path, hf_overrides={"architectures": ["Qwen3Model"]}))
     np.testing.assert_array_equal(ours, logits(qwen))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("GPT2LMHeadModel", "Gemma2ForCausalLM", "Gemma3ForCausalLM", "GemmaForCausalLM", "JambaForCausalLM"),
+        *("LlamaForCausalLM", "MistralForCausalLM", "Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen2MoeForCausalLM"),
+        *("Qwen3ForCausalLM", "Qwen3MoeForCausalLM", "BertModel", "ModernBertForMaskedLM", "DebertaV2Model"),
+    ],
+)
+def test_language_models_and_base_models_run_as_their_classifier(name: str) -> None:
+    architecture = find_architecture(classifier_name(name, convert=True))
+    assert architecture.pooling != "ALL"
+    if "CausalLM" in name:  # where a head is made of rows, the embedding's name has to be known
+        rules = architecture.weights(architecture.config(HfView({}))).rules
+        assert [rule for rule in rules if rule.target == "embed.tokens.weight"]
 
 
 def test_an_untied_model_without_output_matrix_is_refused(tmp_path: Path) -> None:

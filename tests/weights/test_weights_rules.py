@@ -12,8 +12,6 @@ ONE = np.arange(24).reshape(4, 6)
         ("identity", [ONE], ONE),
         ("transpose", [ONE], ONE.T),
         ("flatten", [ONE.reshape(4, 3, 2)], ONE),
-        ("interleaved:2:3:1", [ONE.reshape(12, 2)], ONE.reshape(12, 2)[[2, 3, 8, 9]]),
-        ("interleaved:1:3:2", [ONE.reshape(24)], ONE.reshape(24)[16:]),
         ("merge", [ONE.reshape(2, 2, 6)], ONE),
         ("stack|merge", [ONE[:2], ONE[2:]], ONE),
         ("rows:1:3", [ONE], ONE[1:3]),
@@ -48,8 +46,6 @@ def test_every_transform_is_tested_above() -> None:
         ("transpose", [(3,)]),
         ("transpose", [(3, 4, 5)]),
         ("flatten", [(3,)]),
-        ("interleaved:2:3:1", [(8, 2)]),
-        ("interleaved:2:3:1", [()]),
         ("merge", [(3, 4)]),
         ("rows:1:5", [(4, 6)]),
         ("pick:1:4", [(4, 6)]),
@@ -71,7 +67,7 @@ def test_shapes_that_do_not_fit_are_refused(spec: str, shapes: list[tuple[int, .
 @pytest.mark.parametrize(
     "spec",
     [
-        *("", "rotate", "rows", "rows:1", "rows:2:2", "rows:a:b", "interleaved:2:3:3", "interleaved:0:3:1"),
+        *("", "rotate", "rows", "rows:1", "rows:2:2", "rows:a:b"),
         *("group_rows:0:0:1", "pick", "difference:1", "transpose:1", "transpose|concat"),
     ],
 )
