@@ -51,7 +51,7 @@ def tiny(folder: str, way: str) -> str:
     config["id2label"] = {str(i): name for i, name in enumerate(names)}
     kind = {"tokens": "BertForTokenClassification", "words": "Qwen2ForCausalLM"}
     config["architectures"] = [kind.get(way, "BertForSequenceClassification")]
-    config["model_type"] = "qwen2" if way == "words" else "bert"
+    config |= {"model_type": "qwen2", "num_key_value_heads": 2} if way == "words" else {"model_type": "bert"}
     Path(folder, "config.json").write_text(json.dumps(config))
     vocabulary = dict.fromkeys([*"? News This It is about a example match".split(), *TEXT.split(), ":", "."])
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="?"))

@@ -47,7 +47,7 @@ class PoolerConfig(Settings):
 
     Attributes:
         pooling_type: CLS (first token), LAST (last token that is not padding) or MEAN, for `classify`; STEP (the
-            tokens that end a step of reasoning), for process rewards.
+            tokens that end a step of reasoning), for process rewards, or ALL their tokens.
         step_tag_id: with STEP, the token that ends a step.
         returned_token_ids: with STEP, the tokens of a causal language model whose logits are the classes', the good one
             first.
@@ -56,7 +56,7 @@ class PoolerConfig(Settings):
         logit_sigma: divides the logits, not 0. `logit_scale` is an older name for its inverse.
     """
 
-    pooling_type: Literal["CLS", "LAST", "MEAN", "STEP"] | None = None
+    pooling_type: Literal["CLS", "LAST", "MEAN", "ALL", "STEP"] | None = None
     use_activation: bool | None = None
     logit_mean: float | None = Field(default=None, allow_inf_nan=False)
     logit_sigma: float | None = Field(default=None, allow_inf_nan=False)

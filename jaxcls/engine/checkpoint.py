@@ -246,7 +246,14 @@ def _pooling(path: Path, overrides: PoolerConfig, own: Pooling, name: str) -> tu
             f"pooler_config: the head of {name} was not trained on steps; for a language model that says 'good' or "
             "'bad' after each step, give the ids of the two tokens as returned_token_ids"
         )
+    if overrides.pooling_type == "ALL" and own not in TOKEN_POOLING:
+        raise ConfigError(
+            f"pooler_config: the head of {name} scores texts; for its scores at ALL tokens, encode with "
+            "pooling_task='token_classify'"
+        )
     if own in TOKEN_POOLING:
+        if overrides.pooling_type == "ALL":
+            return "ALL", "pooler_config"
         if overrides.pooling_type not in (None, own):
             raise ConfigError(
                 f"pooler_config: {name} scores tokens; pooling_type = {overrides.pooling_type!r} is not one"

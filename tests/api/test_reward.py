@@ -101,5 +101,26 @@ def test_misuse(rewarder: LLM, qwen_path: Path) -> None:
         rewarder.reward([{"role": "user"}])
     with pytest.raises(ConfigError, match="was not trained on steps"):
         LLM(qwen_path, pooler_config={"pooling_type": "STEP", "step_tag_id": 3})
+    with pytest.raises(ConfigError, match="scores texts; for its scores at ALL tokens"):
+        LLM(qwen_path, pooler_config={"pooling_type": "ALL"})
     with pytest.raises(ConfigError, match="belong to pooling_type='STEP'"):
         LLM(qwen_path, pooler_config={"step_tag_id": 3})
+
+
+def test_a_process_reward_model_scores_its_own_steps(tmp_path: Path) -> None:
+    config = {**QWEN3, "model_type": "qwen2", "architectures": ["Qwen2ForProcessRewardModel"]}
+    path = write_checkpoint(tmp_path / "prm", {**config, "head_dim": None})
+    text, tag = "the cat and a dog sat and ran", IDS["and"]
+    llm = LLM(path, pooler_config={"step_tag_id": tag, "pooling_type": "STEP"})
+    (out,) = llm.reward(text, use_tqdm=False)
+    (every,) = LLM(path, pooler_config={"pooling_type": "ALL"}).encode(text, pooling_task="token_classify")
+    assert out.outputs is not None
+    assert every.outputs is not None
+    positions = [i for i, token in enumerate(out.prompt_token_ids) if token == tag]
+    # The second of the two classes says that a step is right.
+    assert out.outputs.steps == pytest.approx(every.outputs.data[positions, 1].tolist(), abs=1e-6)
+    (own,) = LLM(path).reward(text, use_tqdm=False)  # its own tag, <extra_0>, is not in this text
+    assert own.outputs is not None
+    assert own.outputs.steps == []
+    with pytest.raises(ConfigError, match="scores tokens, not texts"):
+        llm.classify(text)

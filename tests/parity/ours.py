@@ -33,6 +33,8 @@ def load_ours(case: Case, folder: Path, layout: Layout, **options: Any) -> LLM:
         skip_tokenizer_init=True,
         layer_layout=layout,
         compilation_cache_dir=False,
+        # All tokens of process reward models too, not only those that end a step.
+        pooler_config={"pooling_type": "ALL"} if case.architecture == "Qwen2ForProcessRewardModel" else None,
         **options,
     )
 

@@ -79,8 +79,8 @@ def checkpoint(folder: Path, base: dict[str, Any], architecture: str, names: tup
         "model_max_length": 128,
         **dict(zip(keys, special, strict=True)),
     }
-    if roberta:
-        settings["model_input_names"] = ["input_ids", "attention_mask"]
+    names = ["input_ids", "attention_mask"]
+    settings["model_input_names"] = names if roberta else [*names, "token_type_ids"]
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder
 

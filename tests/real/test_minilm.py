@@ -15,7 +15,7 @@ TEXTS = [
     "The GPU shortage is over, says the industry.",
     "Wie spät ist es? ¿Qué hora es? 今何時ですか",
     "tiny",
-    "A man is eating food. " * 45,
+    "A man is eating food. " * 35,
 ]
 
 
