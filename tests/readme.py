@@ -14,7 +14,7 @@ def table() -> str:
     lines = ["| architecture | models | pooling | example |", "|---|---|---|---|"]
     for entry in architectures():
         names = ", ".join(f"`{name}`" for name in entry.names)
-        lines.append(f"| {names} | {entry.summary} | {entry.pooling} | {entry.example} |")
+        lines.append(f"| {names} | {entry.summary} | {entry.pooling_name} | {entry.example} |")
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,6 @@ from jaxcls.cli.terminal import message, print_table, stdout_is_terminal
 
 if TYPE_CHECKING:
     from jaxcls.info import Description
-    from jaxcls.models.architecture import Architecture
 
 
 def show_models() -> None:
@@ -18,17 +17,18 @@ def show_models() -> None:
 
     entries = list(architectures())
     if stdout_is_terminal():
-        rows = [("\n".join(entry.names), _pooling(entry), f"{entry.summary}\n{entry.example}") for entry in entries]
+        rows = [("\n".join(entry.names), entry.pooling_name, f"{entry.summary}\n{entry.example}") for entry in entries]
         print_table(("architecture", "pooling", "models, and an example"), rows)
         return
     for entry in entries:
         for name in entry.names:
-            row = {"architecture": name, "models": entry.summary, "pooling": _pooling(entry), "example": entry.example}
+            row = {
+                "architecture": name,
+                "models": entry.summary,
+                "pooling": entry.pooling_name,
+                "example": entry.example,
+            }
             print(json.dumps(row))
-
-
-def _pooling(entry: "Architecture") -> str:
-    return "as config.json says" if callable(entry.pooling) else entry.pooling
 
 
 def show_info(description: "Description") -> None:

@@ -81,6 +81,11 @@ class Architecture:
     stackable: bool | Callable[[Any], bool] = True
     any_length: Callable[[Any], bool] = lambda config: False
 
+    @property
+    def pooling_name(self) -> str:
+        """What is scored, for tables."""
+        return "as config.json says" if callable(self.pooling) else self.pooling
+
     def stacks(self, config: Any) -> bool:
         """Whether the layers of a model can be stacked."""
         return self.stackable(config) if callable(self.stackable) else self.stackable
