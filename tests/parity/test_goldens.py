@@ -19,7 +19,7 @@ from tests.parity.table import TABLE, render, without_deltas
 ALL = all_goldens()
 BY_NAME = {golden.case.name: golden for golden in ALL}
 
-# One a network, and those whose layers are given different things. `make parity` runs all cases stacked.
+# One a network, and those whose layers are given different things. `make parity` runs more of them stacked.
 STACKED = [
     name
     for name, golden in BY_NAME.items()
