@@ -259,7 +259,8 @@ def save(model: nnx.Module, tokenizer: Tokenizer, config: dict[str, Any], folder
         layers = range(config["num_hidden_layers"]) if "{layer}" in rule.target else (0,)
         for layer in layers:
             target, source = (str(name).replace("{layer}", str(layer)) for name in (rule.target, rule.source))
-            tensors[source] = ours.pop(target).astype(jnp.bfloat16)
+            if target in ours:  # a family's rules name more than one model has
+                tensors[source] = ours.pop(target).astype(jnp.bfloat16)
     if ours:
         raise ValueError(f"no checkpoint name for {sorted(ours)}")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

@@ -97,8 +97,8 @@ def test_broken_config(tmp_path: Path) -> None:
 
 def test_unknown_architecture_lists_near_names_and_what_to_do(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path, BERT)
-    (path / "config.json").write_text(json.dumps(BERT | {"architectures": ["BertForMaskedLM"]}))
-    with pytest.raises(ConfigError, match=r"'BertForMaskedLM'.*BertForSequenceClassification.*hf_overrides"):
+    (path / "config.json").write_text(json.dumps(BERT | {"architectures": ["BertForQuestionAnswering"]}))
+    with pytest.raises(ConfigError, match=r"'BertForQuestionAnswering'.*BertForSequenceClassification.*hf_overrides"):
         LLM(path)
     llm = LLM(path, hf_overrides={"architectures": ["BertForSequenceClassification"]})
     assert llm.classify("the cat")[0].outputs is not None

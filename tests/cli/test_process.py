@@ -55,7 +55,7 @@ def test_killed_and_resumed(bert: LLM, bert_path: Path, tmp_path: Path, suffix: 
 
 def test_interrupted_keeps_what_was_computed(bert_path: Path, tmp_path: Path) -> None:
     source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
-    write_texts(source, 6000)
+    write_texts(source, 20_000)
     with subprocess.Popen(slow(bert_path, source, target), stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         while not (target.exists() and target.stat().st_size):
@@ -64,9 +64,9 @@ def test_interrupted_keeps_what_was_computed(bert_path: Path, tmp_path: Path) ->
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
         assert b"interrupted; the same command continues from here" in process.stderr.read()
-    assert 0 < len(read_rows(target)) < 6000
+    assert 0 < len(read_rows(target)) < 20_000
     assert subprocess.run(command(bert_path, "--input", source, "--output", target), check=True).returncode == 0
-    assert [row["row"] for row in read_rows(target)] == list(range(6000))
+    assert [row["row"] for row in read_rows(target)] == list(range(20_000))
 
 
 def test_the_reader_of_a_pipe_may_leave(bert_path: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_calibration_by_both_names(arguments: dict[str, Any], mean: float, sigma
         ({"logit_sigma": math.inf}, "logit_sigma"),
         ({"logit_bias": -math.inf}, "logit_bias"),
         ({"logit_scale": math.nan}, "logit_scale"),
-        ({"pooling_type": "ALL"}, "pooling_type"),
+        ({"pooling_type": "FIRST"}, "pooling_type"),
         ({"pooling_type": "cls"}, "pooling_type"),
         ({"dimensions": 8}, "dimensions"),
         ({"use_activation": "perhaps"}, "use_activation"),
