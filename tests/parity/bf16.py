@@ -13,8 +13,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from jaxcls import LLM
-from tests.parity.ours import run_ours
+from tests.parity.ours import load_ours, run_ours
 from tests.parity.store import Golden, all_goldens, write_checkpoint
 
 PAGE = Path(__file__).parents[2] / "docs" / "parity_bf16.md"
@@ -39,7 +38,7 @@ def measure(golden: Golden) -> tuple[np.ndarray, int, int]:
     """Distances of all logits; rows that are decided the same way, and rows that are decided at all."""
     with TemporaryDirectory() as folder:
         write_checkpoint(golden.case.config, golden.shapes, golden.case.seed, Path(folder))
-        llm = LLM(folder, dtype="bfloat16", skip_tokenizer_init=True, compilation_cache_dir=False)
+        llm = load_ours(golden.case, Path(folder), "unrolled", dtype="bfloat16")
         ours = run_ours(llm, golden.case.prompts)
     theirs = golden.logits
     if theirs.shape[1] < 2:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxcls import LLM
+from jaxcls.config.engine import DtypeName
 from jaxcls.config.hf import HfView
 from jaxcls.registry import find_architecture
 from tests.parity.cases import Case, Prompt
@@ -25,11 +26,11 @@ def layouts(config: Mapping[str, Any]) -> tuple[Layout, ...]:
     return LAYOUTS if architecture.stacks(architecture.config(HfView(config))) else ("unrolled",)
 
 
-def load_ours(case: Case, folder: Path, layout: Layout, **options: Any) -> LLM:
-    """The case's checkpoint in float32, without a tokenizer."""
+def load_ours(case: Case, folder: Path, layout: Layout, *, dtype: DtypeName = "float32", **options: Any) -> LLM:
+    """The case's checkpoint, without a tokenizer."""
     return LLM(
         folder,
-        dtype="float32",
+        dtype=dtype,
         skip_tokenizer_init=True,
         layer_layout=layout,
         compilation_cache_dir=False,
