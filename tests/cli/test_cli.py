@@ -14,6 +14,7 @@ from jaxcls.info import describe
 from jaxcls.outputs import ClassificationRequestOutput
 from jaxcls.registry import architecture_names
 from kernels_cpu import library
+from tests.api.test_words import write_language_model
 from tests.cli.rows_helpers import read_rows
 
 TEXTS = ["the cat sat on a mat", "a very sad dog", "happy", "", "not fast but slow under the blue tree"]
@@ -280,6 +281,24 @@ def test_convert(bert: LLM, bert_path: Path, tmp_path: Path) -> None:
     again = jaxcls("convert", bert_path, tmp_path / "out")
     assert again.exit_code == 1
     assert "is not an empty directory" in again.stderr
+
+
+def test_words_of_a_language_model(tmp_path: Path) -> None:
+    """Classified as it is loaded, inspected, and converted to an ordinary checkpoint: the same scores."""
+    path = write_language_model(tmp_path / "lm", tied=False)
+    words = ("--labels", '{"good": "happy", "bad": "sad"}')
+    (loaded,) = rows_of(jaxcls("classify", "-m", path, *words, "--prompt-template", "very {text}", TEXTS[0]))
+    assert set(loaded["probs"]) == {"good", "bad"}
+    (info,) = rows_of(jaxcls("info", path, *words))
+    assert info["head"].endswith("no_post_processing (labels, 'happy', 'sad')")
+    result = jaxcls("convert", path, tmp_path / "out", *words, "--format", "transformers")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    (plain,) = rows_of(jaxcls("classify", "-m", tmp_path / "out", f"very {TEXTS[0]}"))
+    assert plain["probs"] == pytest.approx(loaded["probs"], abs=1e-6)
+    refused = jaxcls("classify", "-m", path, TEXTS[0])
+    assert refused.exit_code == 1
+    assert "no classification head" in refused.stderr
 
 
 def test_int8_weights(bert_path: Path, tmp_path: Path) -> None:
