@@ -38,17 +38,18 @@ def cell(found: Cell | None) -> str:
 def against_best(matrix: Matrix, rows: Sequence[Row], dtype: str, *, ceiling: bool) -> str:
     """Jaxcls against the best of the others, column by column, and the geometric mean of the ratios."""
     header = ["model", "workload", f"{OURS}, {matrix.unit}", "best peer", matrix.unit, "ratio"]
-    lines = []
+    lines, peak = [], any(row["kind"] == "peak" for row in rows)
     for column in matrix.columns:
         best, ratio = matrix.best_peer(column), matrix.ratio(column)
         line = [column[0], column[1] or NONE, cell(matrix.cells.get((OURS, column))), best or NONE]
         line += [cell(matrix.cells[best, column]) if best else NONE, f"{ratio:.2f}" if ratio else NONE]
         if ceiling:
             line.append(_percent(share_of("ceiling", rows, column, dtype)))
-            line += [_percent(share_of("peak", rows, column, dtype, peer)) if peer else NONE for peer in (OURS, best)]
+            if peak:
+                line += [_percent(share_of("peak", rows, column, dtype, p)) if p else NONE for p in (OURS, best)]
         lines.append(line)
     if ceiling:
-        header += ["share of the ceiling", "of the peak", "best peer's of the peak"]
+        header += ["share of the ceiling", *(["of the peak", "best peer's of the peak"] if peak else [])]
     if all(workload == "" for _, workload in matrix.columns):
         header, lines = _without(header, 1), [_without(line, 1) for line in lines]
     mean = matrix.mean_ratio()

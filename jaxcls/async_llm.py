@@ -99,7 +99,6 @@ class AsyncLLM:
             aggregation=aggregation,
             ignore=ignore_labels,
             tokenization=tokenization_kwargs,
-            on_error=on_error,
         )
         return await self._call(call, on_error)
 
@@ -147,8 +146,6 @@ class AsyncLLM:
         await asyncio.to_thread(self.close)
 
     async def _call(self, call: Call[OutputT], on_error: OnError) -> list[RequestOutput[OutputT]]:
-        if not call.prompts:
-            return call.finish([])
         return call.finish(await self._run(call.prompts, call.task, call.params, call.tokenization, on_error))
 
     async def _run(

@@ -33,7 +33,7 @@ UseTqdm = bool | Callable[..., Any]
 
 
 class LLM:
-    """A classifier: any Hugging Face checkpoint that has a sequence classification head.
+    """A classifier: any Hugging Face checkpoint that scores texts or their tokens, or a language model made to.
 
     Example:
         >>> from jaxcls import LLM
@@ -153,7 +153,6 @@ class LLM:
             aggregation=aggregation,
             ignore=ignore_labels,
             tokenization=tokenization_kwargs,
-            on_error=on_error,
         )
         return self._run(call, use_tqdm, on_error)
 

@@ -124,6 +124,7 @@ class RewardOutput:
     Attributes:
         data: float32, [C]; of a process reward model [steps, C].
         names: of the C classes.
+        good: which of them says that a step is good.
     """
 
     data: np.ndarray

@@ -6,7 +6,7 @@ from typing import Any
 from jaxcls.engine.call import Call
 from jaxcls.engine.request import Outcome
 from jaxcls.engine.setup import Model
-from jaxcls.errors import ConfigError, PromptError
+from jaxcls.errors import PromptError
 from jaxcls.inputs.chat import check_messages, is_conversation
 from jaxcls.inputs.prompt import Prompt, prompt_list
 from jaxcls.outputs import RequestOutput, RewardOutput
@@ -29,7 +29,7 @@ def reward_call(
     items = conversations(prompts, responses)
     return Call(
         model.checkpoint.tasks[0],
-        [_prompt(model, item) for item in items],
+        [_read(model, item) for item in items],
         lambda outcomes: [_output(model, outcome, use_activation=use_activation) for outcome in outcomes],
         PoolingParams(use_activation=use_activation),
         tokenization,
@@ -61,7 +61,7 @@ def _prompt(model: Model, item: Any) -> Prompt:
     if not is_conversation(item):
         return item
     check_messages(item)
-    template = model.checkpoint.chat_template
+    template = model.tokenizer.chat_template
     if template is None:
         if [message["role"] for message in item] != ["user", "assistant"]:
             raise PromptError(
@@ -69,10 +69,14 @@ def _prompt(model: Model, item: Any) -> Prompt:
                 "was trained on"
             )
         return item[0]["content"], item[1]["content"]
-    backend = model.tokenizer.backend
-    if backend is None:
-        raise ConfigError("this LLM has no tokenizer (skip_tokenizer_init=True): give token ids")
-    return backend.encode(template.render(item), add_special_tokens=False).ids
+    return model.tokenizer.rendered(template.render(item))
+
+
+def _read(model: Model, item: Any) -> Prompt | PromptError:
+    try:
+        return _prompt(model, item)
+    except PromptError as error:
+        return error
 
 
 def _output(model: Model, outcome: Outcome, *, use_activation: bool) -> RequestOutput[RewardOutput]:

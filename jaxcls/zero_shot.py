@@ -23,7 +23,8 @@ def zero_shot_call(
 ) -> Call[ZeroShotOutput]:
     """Every text with every label, see `LLM.zero_shot`."""
     names, classes = candidate_labels(labels), nli_classes(model.checkpoint.labels)
-    pairs = [(text, sentence) for text in prompt_list(texts) for sentence in hypotheses(names, template)]
+    sentences = hypotheses(names, template)
+    pairs = [(text, sentence) for text in prompt_list(texts) for sentence in sentences]
 
     def finish(outcomes: list[Outcome]) -> list[RequestOutput[ZeroShotOutput]]:
         groups = [outcomes[first : first + len(names)] for first in range(0, len(outcomes), len(names))]

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic
 
 from jaxcls.engine.request import Outcome, Task
-from jaxcls.inputs.prompt import Prompt
+from jaxcls.errors import PromptError
+from jaxcls.inputs.prompt import Prompt, TokensPrompt
 from jaxcls.outputs import OutputT, RequestOutput
 from jaxcls.pooling_params import PoolingParams
 
@@ -16,14 +17,14 @@ class Call(Generic[OutputT]):
 
     Attributes:
         task: what is pooled.
-        prompts: for the engine; there may be none.
+        prompts: for the engine; what cannot be one is its error.
         finish: the outcomes of all prompts, in their order -> results in the order of the caller's input.
         params: of all prompts.
         tokenization: `tokenization_kwargs`.
     """
 
     task: Task
-    prompts: Sequence[Prompt]
+    prompts: Sequence[Prompt | TokensPrompt | PromptError]
     finish: Callable[[list[Outcome]], list[RequestOutput[OutputT]]]
     params: PoolingParams | None = None
     tokenization: dict[str, Any] | None = None

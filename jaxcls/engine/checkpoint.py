@@ -1,7 +1,6 @@
 """A checkpoint as it will be run: everything decided, nothing loaded."""
 
 import dataclasses
-import functools
 import json
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ from jaxcls.config.overrides import apply_overrides
 from jaxcls.config.pooler import TOKEN_POOLING, PoolerConfig, Pooling
 from jaxcls.engine.request import Task
 from jaxcls.errors import ConfigError
-from jaxcls.inputs.chat import ChatTemplate, load_chat_template
 from jaxcls.inputs.load_tokenizer import TokenizerFiles, load_tokenizer, read_json, token_id
 from jaxcls.inputs.template import parse_template
 from jaxcls.inputs.tokenize import TextTokenizer
@@ -26,6 +24,10 @@ from jaxcls.registry import classifier_name, find_architecture
 from weights.hub import resolve
 
 DEMO = "demo"
+_PAIRS = (
+    "the head of this language model is read after a prompt, so a pair needs one: load it with prompt_template, which "
+    "holds {text} and {text_pair}, or give the finished prompt as one text"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +82,6 @@ class Checkpoint:
         if tag is None:
             raise ConfigError("pooling_type='STEP' needs step_tag_id: the token that ends a step of reasoning")
         return tag
-
-    @functools.cached_property
-    def chat_template(self) -> ChatTemplate | None:
-        """How conversations become text; None if the checkpoint does not say."""
-        return load_chat_template(self.path if self.tokenizer_files is None else self.tokenizer_files.path)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -183,6 +180,9 @@ def open_tokenizer(checkpoint: Checkpoint, options: EngineConfig) -> TextTokeniz
         token_types=files.token_types,
         template=None if options.prompt_template is None else parse_template(options.prompt_template),
         unk_token=files.unk_token,
+        score_token_id=checkpoint.architecture.score_token_id(checkpoint.config),
+        pairs=None if checkpoint.head_rows is None else _PAIRS,
+        path=files.path,
     )
 
 

@@ -43,7 +43,7 @@ def export(model: str | Path, output: str | Path, **options: Unpack[EngineOption
 
     def tensors() -> Iterator[tuple[str, Any]]:
         for name in source.names():
-            if not table.ignores(name):
+            if not table.ignores(name) and not table.rename(name).startswith("lm_head."):
                 yield table.rename(name), source.read(name)
         by_name = {table.rename(name): name for name in source.names()}
         for rule in table.rules if checkpoint.head_rows else ():

@@ -59,11 +59,12 @@ class RequestBuilder:
         self._options = tokenize_options(params.tokenization, max_len=model.checkpoint.max_len)
 
     def build(self, first: int, prompts: Sequence[Any]) -> list[Request | PromptError]:
-        """Tokenises prompts `first`, `first + 1` ...; an error stands in the place of its prompt."""
+        """Tokenises prompts `first`, `first + 1` ...; an error stands in the place of its prompt, before and after."""
         parsed: list[TextPrompt | TokensPrompt | PromptError] = []
         for prompt in prompts:
             try:
-                parsed.append(parse_prompt(prompt))
+                read = isinstance(prompt, PromptError | TokensPrompt)
+                parsed.append(prompt if read else parse_prompt(prompt))
             except PromptError as error:
                 parsed.append(error)
         params = [self._params.at(first + offset) for offset in range(len(prompts))]
@@ -84,6 +85,9 @@ class RequestBuilder:
     def _request(self, index: int, tokens: TokensPrompt | PromptError, params: PoolingParams) -> Request | PromptError:
         if isinstance(tokens, PromptError):
             return type(tokens)(tokens.message, index=index)
+        tag = self._model.checkpoint.step_tag_id
+        if tag is not None and tag not in tokens.token_ids:
+            return PromptError(f"no token of this prompt ends a step of reasoning: there is no {tag}", index=index)
         use_activation = params.use_activation
         if use_activation is None:
             use_activation = self._model.default_use_activation

@@ -1,6 +1,7 @@
 """Conversations -> text, by the checkpoint's chat template, rendered as transformers renders it."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,17 @@ class ChatTemplate:
             PromptError: the template refuses the conversation.
             ConfigError: the template is broken.
         """
+        from jinja2 import TemplateError
+
+        try:
+            return self._compiled.render(
+                messages=list(messages), tools=None, add_generation_prompt=False, **self.special
+            )
+        except TemplateError as error:
+            raise PromptError(f"the chat template refuses this conversation: {error}") from None
+
+    @functools.cached_property
+    def _compiled(self) -> Any:
         import jinja2
         from jinja2.ext import loopcontrols
         from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -38,13 +50,9 @@ class ChatTemplate:
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = refuse
         try:
-            template = environment.from_string(self.source)
+            return environment.from_string(self.source)
         except jinja2.TemplateSyntaxError as error:
             raise ConfigError(f"the chat template cannot be read: {error}") from None
-        try:
-            return template.render(messages=list(messages), tools=None, add_generation_prompt=False, **self.special)
-        except jinja2.TemplateError as error:
-            raise PromptError(f"the chat template refuses this conversation: {error}") from None
 
 
 def load_chat_template(path: Path) -> ChatTemplate | None:

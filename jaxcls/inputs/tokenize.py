@@ -1,12 +1,15 @@
 """Text -> token ids: truncation that keeps the special tokens, token types, length and range checks."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from tokenizers import Encoding, Tokenizer
 
 from jaxcls.errors import ConfigError, PromptError
+from jaxcls.inputs.chat import ChatTemplate, load_chat_template
 from jaxcls.inputs.prompt import TextPrompt, TokensPrompt
 from jaxcls.inputs.template import Field, PromptTemplate
 
@@ -36,6 +39,7 @@ class TokenizeOptions:
 
 # Of a document and its query, the document.
 _CUT_ORDER: tuple[Field, ...] = ("text_pair", "text")
+_NO_TOKENIZER = "this LLM has no tokenizer (skip_tokenizer_init=True): give token ids"
 _NO_PADDING = "sequences are packed, so that no score depends on padding; leave it out"
 
 
@@ -110,6 +114,15 @@ def check_max_tokens(value: Any, name: str, max_len: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
+class TextTokens:
+    """One text's tokens, and where in the text each is."""
+
+    text: str
+    prompt: TokensPrompt
+    encoding: Encoding
+
+
+@dataclasses.dataclass(frozen=True)
 class TextTokenizer:
     """A checkpoint's tokenizer and what belongs to it.
 
@@ -123,6 +136,9 @@ class TextTokenizer:
         token_types: whether texts get the tokenizer's token types; False: zeros, as for token ids without them.
         template: what texts are put into; None: they are the prompt.
         unk_token: the token of what the vocabulary lacks, if there is one.
+        score_token_id: ends every text, after truncation: the token that the model's score is read from.
+        pairs: why pairs are refused where there is no template; None: they are tokenised as the tokenizer does.
+        path: of its files.
     """
 
     backend: Tokenizer | None
@@ -134,6 +150,24 @@ class TextTokenizer:
     token_types: bool = True
     template: PromptTemplate | None = None
     unk_token: str | None = None
+    score_token_id: int | None = None
+    pairs: str | None = None
+    path: Path | None = None
+
+    @functools.cached_property
+    def chat_template(self) -> ChatTemplate | None:
+        """How conversations become text; None if the files do not say."""
+        return None if self.path is None else load_chat_template(self.path)
+
+    def rendered(self, text: str) -> list[int]:
+        """Ids of a text that holds its special tokens already.
+
+        Raises:
+            ConfigError: there is no tokenizer.
+        """
+        if self.backend is None:
+            raise ConfigError(_NO_TOKENIZER)
+        return self._ended(self.backend.encode(text, add_special_tokens=False).ids)
 
     def __call__(
         self, prompts: Sequence[TextPrompt | TokensPrompt], options: Sequence[TokenizeOptions]
@@ -159,7 +193,7 @@ class TextTokenizer:
         if not texts:
             return []
         if self.backend is None:
-            raise ConfigError("this LLM has no tokenizer (skip_tokenizer_init=True): give token ids")
+            raise ConfigError(_NO_TOKENIZER)
         encodings: list[Encoding | None] = [None] * len(texts)
         for special in (True, False):
             chosen = [i for i, (_, o) in enumerate(texts) if o.add_special_tokens == special]
@@ -171,22 +205,34 @@ class TextTokenizer:
                 encodings[i] = encoding
         return [e for e in encodings if e is not None]
 
-    def with_offsets(self, text: TextPrompt, option: TokenizeOptions) -> tuple[TokensPrompt, Encoding]:
-        """One text's token ids, and the encoding that says where in the text each is.
+    def with_offsets(
+        self, texts: Sequence[TextPrompt | PromptError], option: TokenizeOptions
+    ) -> list[TextTokens | PromptError]:
+        """Single texts with the places of their tokens, or the error that one has.
 
         Raises:
-            PromptError: it has no tokens, or too many.
             ConfigError: there is no tokenizer, or a template.
         """
         if self.backend is None or self.template is not None:
             raise ConfigError("tokens are found in texts: this needs a tokenizer, and no prompt_template")
-        whole = self._input(text, option)
-        if isinstance(whole, str) and len(whole) != len(text.text):
-            raise PromptError("this text changes its length in lower case, so its tokens cannot be found in it")
-        encoding = self.backend.encode(whole, add_special_tokens=option.add_special_tokens)
-        if option.max_tokens is not None and len(encoding) > option.max_tokens:
-            encoding = self._truncate(text, option, option.max_tokens)
-        return self._check(self._tokens(encoding)), encoding
+        good = [text for text in texts if isinstance(text, TextPrompt)]
+        inputs = [self._texts(text, option)["text"] for text in good]
+        encodings = iter(self.backend.encode_batch(inputs, add_special_tokens=option.add_special_tokens))
+        results: list[TextTokens | PromptError] = []
+        for text in texts:
+            if isinstance(text, PromptError):
+                results.append(text)
+                continue
+            encoding = next(encodings)
+            try:
+                if len(self._texts(text, option)["text"]) != len(text.text):
+                    raise PromptError("this text changes its length in lower case: its tokens cannot be found in it")
+                if option.max_tokens is not None and len(encoding) > option.max_tokens:
+                    encoding = self._truncate(text, option, option.max_tokens)
+                results.append(TextTokens(text.text, self._check(self._tokens(encoding)), encoding))
+            except PromptError as error:
+                results.append(error)
+        return results
 
     def _fits(self, prompt: TextPrompt) -> bool:
         return self.template is None or ("text_pair" in self.template.fields) == (prompt.text_pair is not None)
@@ -207,14 +253,22 @@ class TextTokenizer:
     def _finish_text(self, prompt: TextPrompt, encoding: Encoding, option: TokenizeOptions) -> TokensPrompt:
         if self.template is not None and not self._fits(prompt):
             self.template.fill(self._texts(prompt, option))  # raises
-        if option.max_tokens is not None and len(encoding) > option.max_tokens:
+        if self.pairs is not None and self.template is None and prompt.text_pair is not None:
+            raise PromptError(self.pairs)
+        limit = None if option.max_tokens is None else option.max_tokens - (self.score_token_id is not None)
+        if limit is not None and len(encoding) > limit:
             cut = self._truncate if self.template is None else self._truncate_in_template
-            encoding = cut(prompt, option, option.max_tokens)
+            encoding = cut(prompt, option, limit)
         return self._tokens(encoding)
 
     def _tokens(self, encoding: Encoding) -> TokensPrompt:
         # Each access makes a new list.
-        return TokensPrompt(encoding.ids, encoding.type_ids if self.token_types and self.num_token_types > 1 else None)
+        types = encoding.type_ids if self.token_types and self.num_token_types > 1 else None
+        return TokensPrompt(self._ended(encoding.ids), types)
+
+    def _ended(self, ids: list[int]) -> list[int]:
+        token = self.score_token_id
+        return ids if token is None or ids[-1:] == [token] else [*ids, token]
 
     def _truncate(self, prompt: TextPrompt, option: TokenizeOptions, max_tokens: int) -> Encoding:
         """Cuts the text, never the special tokens around it; of a pair, the longer text first."""

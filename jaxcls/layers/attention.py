@@ -75,11 +75,21 @@ class Attention(nnx.Module):
         rotation: Rotation | None = None,
         window: int | Int[Array, ""] | None = None,
         bias: Float[Array, "rows N R R"] | None = None,
+        divisor: int | Int[Array, ""] | None = None,
     ) -> Float[Array, "T D"]:
-        """Attends; `rotation` are rope's (cos, sin), None for models with absolute positions."""
+        """Attends.
+
+        Args:
+            x: tokens.
+            attend: the step's attention op.
+            rotation: rope's (cos, sin); None for models with absolute positions.
+            window: see `Attend`.
+            bias: see `Attend`.
+            divisor: of this layer's scores.
+        """
         dtype, count = self.o.dtype, attend.num_tokens
-        # What a norm or a rotation follows is rounded after it.
-        exact = jnp.float32 if rotation is not None or self.q_norm is not None else dtype
+        # What a norm, a rotation or a divisor follows is rounded after it.
+        exact = dtype if rotation is None and self.q_norm is None and divisor is None else jnp.float32
         q = self.q(x, num_tokens=count, out_dtype=exact).reshape(len(x), -1, self.head_dim)
         k = self.k(x, num_tokens=count, out_dtype=exact).reshape(len(x), -1, self.head_dim)
         v = self.v(x, num_tokens=count, out_dtype=dtype).reshape(len(x), -1, self.head_dim)
@@ -87,5 +97,7 @@ class Attention(nnx.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         if rotation is not None:
             q, k = rotate(q, *rotation), rotate(k, *rotation)
+        if divisor is not None:
+            q = q / divisor
         out = attend(q.astype(dtype), k.astype(dtype), v, window=window, bias=bias)
         return self.o(out.reshape(len(x), -1), num_tokens=count)

@@ -63,6 +63,7 @@ class Architecture:
         pooling: what the architecture's head was trained to score; a function of the family's config where that says.
         example: a well-known checkpoint.
         raw: whether logits are what users expect where they do not say (reward models).
+        score_token_id: by the family's config, the token that ends every text and is scored; None: the text's last.
         step_tag_id: of process reward models, the token that ends a step where the caller names no other.
         stackable: whether all layers have the same parameters, so that they can be stacked; a function of the family's
             config where that says.
@@ -77,6 +78,7 @@ class Architecture:
     pooling: Pooling | Callable[[Any], Pooling]
     example: str
     raw: bool = False
+    score_token_id: Callable[[Any], int | None] = lambda config: None
     step_tag_id: int | None = None
     stackable: bool | Callable[[Any], bool] = True
     any_length: Callable[[Any], bool] = lambda config: False

@@ -47,6 +47,7 @@ class DecoderConfig:
     sparse: tuple[bool, ...] = ()  # one a layer: whether it has experts; empty: no layer has
     head: HeadConfig = LINEAR
     pooling: Pooling = "LAST"  # where config.json says it
+    score_token_id: int | None = None  # ends every text (InternLM2's rewards)
     type_vocab_size: int = 0
     absolute_positions: bool = False
     plain_attention: bool = True

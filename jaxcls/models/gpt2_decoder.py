@@ -42,36 +42,6 @@ class GPT2Config:
         return self.embed_dim // self.num_heads
 
 
-@dataclasses.dataclass(frozen=True)
-class DividedAttend:
-    """An attention op whose scores are divided by a number."""
-
-    attend: Attend
-    divisor: int | Int[Array, ""]
-
-    @property
-    def num_tokens(self) -> Int[Array, ""]:
-        """As the op's."""
-        return self.attend.num_tokens
-
-    def rows(self, x: Float[Array, "T *dims"]) -> Float[Array, "rows R *dims"]:
-        """As the op's."""
-        return self.attend.rows(x)
-
-    def __call__(
-        self,
-        q: Float[Array, "T N H"],
-        k: Float[Array, "T K H"],
-        v: Float[Array, "T K H"],
-        *,
-        window: int | Int[Array, ""] | None,
-        bias: Float[Array, "rows N R R"] | None = None,
-    ) -> Float[Array, "T N H"]:
-        """Divides q, which is smaller than the scores."""
-        divided = (q.astype(jnp.float32) / self.divisor).astype(q.dtype)
-        return self.attend(divided, k, v, window=window, bias=bias)
-
-
 class GPT2Layer(nnx.Module):
     """x + attn(norm x), then x + mlp(norm x)."""
 
@@ -94,7 +64,7 @@ class GPT2Layer(nnx.Module):
         self, x: Float[Array, "T D"], attend: Attend, divisor: int | Int[Array, ""] | None
     ) -> Float[Array, "T D"]:
         """One block; `divisor` is of its scores."""
-        x = x + self.attn(self.attn_norm(x), attend if divisor is None else DividedAttend(attend, divisor))
+        x = x + self.attn(self.attn_norm(x), attend, divisor=divisor)
         return x + self.mlp(self.mlp_norm(x), attend.num_tokens)
 
 

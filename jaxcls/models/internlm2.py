@@ -20,15 +20,14 @@ _DEFAULTS = DecoderDefaults(
 def config(hf: HfView) -> DecoderConfig:
     """Reads config.json; defaults are those of the author's InternLM2Config.
 
-    The score is that of the last token, whatever it is. The author's code ends every conversation with the token
-    `reward_token_id`, which is the business of the prompt.
+    The score is that of the last token, whatever it is. As in the author's code, that is the token `reward_token_id`,
+    which is put at the end of every text that does not end in it.
     """
-    hf.ignore("reward_token_id")
     # A way of slicing the products for tensor parallel training; the result is the same.
     hf.ignore("pretraining_tp")
     hf.set_num_labels(1)
-    bias = hf.bool("bias", True)
-    return decoder_config(hf, _DEFAULTS, qkv_bias=bias, out_bias=bias, pad_token_id=None)
+    bias, score = hf.bool("bias", True), hf.optional_int("reward_token_id", None)
+    return decoder_config(hf, _DEFAULTS, qkv_bias=bias, out_bias=bias, pad_token_id=None, score_token_id=score)
 
 
 def weights(cfg: DecoderConfig) -> RuleTable:
@@ -65,4 +64,5 @@ ARCHITECTURE = Architecture(
     pooling="LAST",
     example="internlm/internlm2-1_8b-reward",
     raw=True,
+    score_token_id=lambda cfg: cfg.score_token_id,
 )

@@ -8,7 +8,9 @@ import pytest
 from jaxcls import LLM
 from jaxcls.errors import ConfigError, PromptError
 from tests.api.test_words import IDS, write_language_model
-from tests.tiny import QWEN3, write_checkpoint
+from tests.parity.store import GOLDENS, read_golden
+from tests.parity.store import write_checkpoint as write_golden
+from tests.tiny import QWEN3, word_tokenizer, write_checkpoint
 
 ONE = {"id2label": {"0": "reward"}}
 TEMPLATE = (
@@ -119,8 +121,45 @@ def test_a_process_reward_model_scores_its_own_steps(tmp_path: Path) -> None:
     positions = [i for i, token in enumerate(out.prompt_token_ids) if token == tag]
     # The second of the two classes says that a step is right.
     assert out.outputs.steps == pytest.approx(every.outputs.data[positions, 1].tolist(), abs=1e-6)
-    (own,) = LLM(path).reward(text, use_tqdm=False)  # its own tag, <extra_0>, is not in this text
-    assert own.outputs is not None
-    assert own.outputs.steps == []
+    with pytest.raises(PromptError, match="no token of this prompt ends a step of reasoning: there is no 151651"):
+        LLM(path).reward(text, use_tqdm=False)
     with pytest.raises(ConfigError, match="scores tokens, not texts"):
         llm.classify(text)
+
+
+def test_a_conversation_that_fails_fails_alone(rewarder: LLM) -> None:
+    system = [{"role": "system", "content": "very"}]
+    outputs = rewarder.reward([conversation("very"), system, conversation("but")], on_error="return", use_tqdm=False)
+    assert [out.error is None for out in outputs] == [True, False, True]
+    with pytest.raises(PromptError, match="prompt 1: the chat template refuses"):
+        rewarder.reward([conversation("very"), system])
+
+
+def test_the_token_that_is_scored_ends_every_text(tmp_path: Path) -> None:
+    """InternLM2's reward token: in texts and conversations, after truncation, and once."""
+    token = IDS["[UNK]"]
+    golden = read_golden(GOLDENS / "internlm2-rm-base.json")
+    write_golden({**golden.case.config, "reward_token_id": token}, golden.shapes, 0, tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}))
+    word_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    llm = LLM(tmp_path)
+    texts = ["the cat sat", "the cat " * 100]
+    for out in llm.reward(texts, tokenization_kwargs={"truncate_prompt_tokens": 9}, use_tqdm=False):
+        assert out.prompt_token_ids[-2:] == [IDS["[SEP]"], token]
+        assert len(out.prompt_token_ids) <= 9
+    (out,) = llm.reward([conversation("very")], use_tqdm=False)
+    assert out.prompt_token_ids[-2:] == [IDS["[SEP]"], token]
+    (same,) = llm.reward([out.prompt_token_ids], use_tqdm=False)
+    assert same.outputs is not None
+    assert out.outputs is not None
+    assert same.outputs.reward == pytest.approx(out.outputs.reward, abs=1e-6)
+    (without,) = llm.reward([out.prompt_token_ids[:-1]], use_tqdm=False)  # token ids are taken as they are
+    assert without.outputs is not None
+    assert abs(without.outputs.reward - out.outputs.reward) > 1e-4
+
+
+def test_the_chat_template_belongs_to_the_tokenizer(rewarder: LLM, tmp_path: Path) -> None:
+    bare = write_checkpoint(tmp_path / "bare", {**QWEN3, **ONE})
+    llm = LLM(bare, tokenizer=rewarder.model.checkpoint.path)
+    (theirs,), (ours,) = (x.reward([conversation("very")], use_tqdm=False) for x in (rewarder, llm))
+    assert theirs.prompt_token_ids == ours.prompt_token_ids

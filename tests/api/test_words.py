@@ -12,7 +12,7 @@ from jaxcls import LLM
 from jaxcls.config.hf import HfView
 from jaxcls.engine.converted import convert
 from jaxcls.engine.export import export
-from jaxcls.errors import CheckpointError, ConfigError
+from jaxcls.errors import CheckpointError, ConfigError, PromptError
 from jaxcls.info import describe
 from jaxcls.registry import classifier_name, find_architecture
 from tests.tiny import QWEN3, SPECIAL, WORDS, write_checkpoint
@@ -242,3 +242,13 @@ def test_export_in_shards(language_model: Path, tmp_path: Path) -> None:
     assert len(set(index["weight_map"].values())) > 1
     for name, file in index["weight_map"].items():
         np.testing.assert_array_equal(load_file(tmp_path / file)[name], tensors[name])
+
+
+def test_a_pair_needs_a_prompt(language_model: Path) -> None:
+    """Without one, a reranker's words are read where they mean nothing."""
+    pair = ("the cat", "a dog")
+    with pytest.raises(PromptError, match="a pair needs one: load it with prompt_template"):
+        LLM(language_model, hf_overrides=OVERRIDES).classify(pair)
+    llm = LLM(language_model, hf_overrides=OVERRIDES, prompt_template="the {text} but {text_pair} and")
+    (out,) = llm.classify(pair, use_tqdm=False)
+    assert out.prompt_token_ids == [IDS[w] for w in "[CLS] the the cat but a dog and [SEP]".split()]
