@@ -11,7 +11,8 @@ from jaxcls.engine.request import Outcome
 from jaxcls.engine.setup import Model
 from jaxcls.errors import ConfigError, PromptError
 from jaxcls.inputs.prompt import TextPrompt, parse_prompt, prompt_list
-from jaxcls.inputs.tokenize import TextTokenizer, TextTokens, tokenize_options
+from jaxcls.inputs.tokenize import TextTokenizer, TextTokens
+from jaxcls.inputs.tokenize_options import tokenize_options
 from jaxcls.outputs import RequestOutput, TokenClassificationOutput
 from jaxcls.pooling_params import PoolingParams
 from jaxcls.spans import AGGREGATIONS, Aggregation, Token, spans

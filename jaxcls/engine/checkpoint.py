@@ -2,21 +2,19 @@
 
 import dataclasses
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jaxcls.config.conversion import HeadRows, Words, read_words
+from jaxcls.config.conversion import HeadRows, Words, concatenates, read_words, take_keys
 from jaxcls.config.engine import EngineConfig
 from jaxcls.config.hf import HfView
 from jaxcls.config.labels import Labels
 from jaxcls.config.overrides import apply_overrides
 from jaxcls.config.pooler import TOKEN_POOLING, PoolerConfig, Pooling
+from jaxcls.config.rerankers import Reranker, published_reranker
 from jaxcls.engine.request import Task
 from jaxcls.errors import ConfigError
 from jaxcls.inputs.load_tokenizer import TokenizerFiles, load_tokenizer, read_json, token_id
-from jaxcls.inputs.template import parse_template
-from jaxcls.inputs.tokenize import TextTokenizer
 from jaxcls.models.architecture import Architecture, ModelConfig
 from jaxcls.pooling.activation import ScoreActivation, resolve_activation
 from jaxcls.pooling.pooler import Pooler
@@ -24,10 +22,6 @@ from jaxcls.registry import classifier_name, find_architecture
 from weights.hub import resolve
 
 DEMO = "demo"
-_PAIRS = (
-    "the head of this language model is read after a prompt, so a pair needs one: load it with prompt_template, which "
-    "holds {text} and {text_pair}, or give the finished prompt as one text"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +43,8 @@ class Checkpoint:
         head_rows: the rows of a language model's output matrix that become the head, None: it is the checkpoint's; and
             `head_reason` why.
         tokenizer_files: the tokenizer, where the head was found through it.
+        reranker: the published one that this is, None: it is none of them.
+        concatenates: whether config.json says that the texts of a pair are joined with nothing between them.
     """
 
     path: Path
@@ -67,6 +63,8 @@ class Checkpoint:
     head_rows: HeadRows | None = None
     head_reason: str = "the checkpoint's own"
     tokenizer_files: TokenizerFiles | None = None
+    reranker: Reranker | None = None
+    concatenates: bool | None = None
 
     @property
     def step_tag_id(self) -> int | None:
@@ -98,11 +96,12 @@ class Checkpoint:
 
     def pooler(self, task: Task) -> Pooler:
         """The pooler of a task."""
+        words = self.reranker if self.head_rows is not None else None
         return Pooler(
             pooling_type="ALL" if task == "token_classify" else self.pooling_type,
             activation=self.activation,
             mean=self.pooler_config.mean,
-            sigma=self.pooler_config.sigma,
+            sigma=self.pooler_config.sigma or (1.0 if words is None else words.sigma),
             pad_token_id=self.config.pad_token_id,
         )
 
@@ -120,14 +119,18 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
         raise ConfigError(f"{path} has no config.json: it is not a Hugging Face checkpoint")
     values = apply_overrides(read_json(config_path), options.hf_overrides)
     declared = _architecture_name(values, config_path)
-    words = read_words(values, declared, str(options.model), options.labels)
+    reranker = published_reranker(values, declared, str(options.model))
+    if reranker is not None:
+        values.setdefault("_name_or_path", str(options.model))  # so that converted files are known as well
+    given = take_keys(values)
+    words = read_words(given, values, declared, reranker, options.labels)
     name = classifier_name(declared, convert=options.convert != "none")
     values["architectures"] = [name]
     architecture = find_architecture(name)
     pooler_config = options.pooler_config or PoolerConfig()
     files, rows = None, None
     if words is not None:
-        files = _tokenizer_files(path, options)
+        files = tokenizer_files(path, options)
         rows = _head_rows(words, files)
         _set_labels(values, words.names, words.reason)
     elif pooler_config.returned_token_ids is not None:
@@ -156,37 +159,12 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
         head_rows=rows,
         head_reason=_head_reason(words, rows),
         tokenizer_files=files,
+        reranker=reranker,
+        concatenates=concatenates(given),
     )
 
 
-def open_tokenizer(checkpoint: Checkpoint, options: EngineConfig) -> TextTokenizer:
-    """The checkpoint's tokenizer, or that of `options.tokenizer`."""
-    tokenizer = partial(
-        TextTokenizer,
-        max_len=checkpoint.max_len,
-        vocab_size=checkpoint.config.vocab_size,
-        num_token_types=checkpoint.config.type_vocab_size,
-    )
-    if options.skip_tokenizer_init:
-        if options.prompt_template is not None:
-            raise ConfigError("prompt_template is for texts; without a tokenizer (skip_tokenizer_init) prompts are ids")
-        return tokenizer(backend=None)
-    files = checkpoint.tokenizer_files or _tokenizer_files(checkpoint.path, options)
-    lower = bool(read_json(files.path / "sentence_bert_config.json").get("do_lower_case", False))
-    return tokenizer(
-        backend=files.backend,
-        side=files.side,
-        lower_case=lower,
-        token_types=files.token_types,
-        template=None if options.prompt_template is None else parse_template(options.prompt_template),
-        unk_token=files.unk_token,
-        score_token_id=checkpoint.architecture.score_token_id(checkpoint.config),
-        pairs=None if checkpoint.head_rows is None else _PAIRS,
-        path=files.path,
-    )
-
-
-def _tokenizer_files(path: Path, options: EngineConfig) -> TokenizerFiles:
+def tokenizer_files(path: Path, options: EngineConfig) -> TokenizerFiles:
     if options.tokenizer is not None:
         path, _ = _locate(options.tokenizer, options.tokenizer_revision, options, weights=False)
     return load_tokenizer(path)

@@ -11,7 +11,7 @@ from jaxcls.engine.request import Finished, Outcome, Request, Task
 from jaxcls.engine.setup import Model
 from jaxcls.errors import ConfigError, PromptError
 from jaxcls.inputs.prompt import TextPrompt, TokensPrompt, parse_prompt
-from jaxcls.inputs.tokenize import TokenizeOptions, check_max_tokens, tokenize_options
+from jaxcls.inputs.tokenize_options import TokenizeOptions, check_max_tokens, tokenize_options
 from jaxcls.pooling_params import PoolingParams
 
 # Prompts planned together: enough to pack rows well, few enough to bound memory.

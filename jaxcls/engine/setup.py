@@ -9,12 +9,13 @@ from jaxcls.collector import collector_paused
 from jaxcls.config.engine import EngineConfig
 from jaxcls.engine.batch import empty_batch
 from jaxcls.engine.buckets import Ladder
-from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint, open_tokenizer
+from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint
 from jaxcls.engine.converted import load_weights
 from jaxcls.engine.load import abstract_model, ladder, set_compilation_cache, with_weights
 from jaxcls.engine.request import Outcome
 from jaxcls.engine.runner import ModelRunner
 from jaxcls.engine.stats import Stats
+from jaxcls.engine.tokenizer import open_tokenizer
 from jaxcls.inputs.tokenize import TextTokenizer
 from jaxcls.outputs import (
     ClassificationRequestOutput,

@@ -68,7 +68,6 @@ def test_overrides_may_be_a_dict_or_a_function(overrides: Any) -> None:
         ("tokenizer_mode", "fast"),
         ("task", "LLM classifies"),
         ("override_pooler_config", "pooler_config"),
-        ("chat_template", "finished prompts"),
         ("tensor_parallel_size", "one device"),
         ("enable_prefix_caching", "between requests"),
         ("enable_chunked_prefill", "whole"),
