@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from jaxcls.errors import ConfigError, PromptError
 from jaxcls.inputs.chat import ChatTemplate, special_tokens
-from jaxcls.inputs.template import Field, Piece, Template, Texts, TextTemplate, text_template
+from jaxcls.inputs.template import Piece, Places, Template, Texts, TextTemplate, text_template
 
 _YES_NO = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
@@ -111,17 +111,14 @@ class JinjaTemplate:
         prompt = self._render(texts, variables)
         # A template that writes <bos> itself writes all special tokens.
         special = not prompt.startswith(self.chat.special.get("bos_token") or "\0")
-        return [Piece(prompt, special, self._places(prompt, texts, variables))]
+        return [Piece(prompt, special, lambda: self._places(prompt, texts, variables))]
 
     def _render(self, texts: Texts, variables: Mapping[str, Any]) -> str:
         messages = [{"role": "query", "content": texts["text"]}, {"role": "document", "content": texts["text_pair"]}]
         return self.chat.render(messages, variables)
 
-    def _places(self, prompt: str, texts: Texts, variables: Mapping[str, Any]) -> dict[Field, tuple[int, int]]:
-        """Where the texts are in the prompt: it is rendered again, with a mark before and after each.
-
-        Empty if the template changes its texts by more than stripping them: then nothing of it can be cut.
-        """
+    def _places(self, prompt: str, texts: Texts, variables: Mapping[str, Any]) -> Places:
+        """Where the texts are in the prompt: it is rendered again, with a mark before and after each."""
         used = {*prompt, *texts["text"], *texts["text_pair"]}
         marks = [mark for mark in map(chr, range(0xE000, 0xE000 + len(used) + 4)) if mark not in used][:4]
         stripped: Texts = {field: text.strip() for field, text in texts.items()}
@@ -131,7 +128,10 @@ class JinjaTemplate:
             if all(rendered.count(mark) == 1 for mark in marks) and _without(rendered, marks) == prompt:
                 at = [len(_without(rendered[: rendered.index(mark)], marks)) for mark in marks]
                 return {"text": (at[0], at[1]), "text_pair": (at[2], at[3])}
-        return {}
+        raise PromptError(
+            "the prompt is too long, and where to cut it cannot be told, because the chat_template changes its texts: "
+            "shorten them, or pass max_tokens_per_doc"
+        )
 
 
 def read_score_template(value: str | Path, backend: Tokenizer, tokenizer_path: Path) -> Template:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 from tokenizers import Encoding
@@ -11,6 +11,7 @@ from jaxcls.errors import ConfigError, PromptError
 
 Field = Literal["text", "text_pair"]
 Texts: TypeAlias = Mapping[Field, str]
+Places: TypeAlias = Mapping[Field, tuple[int, int]]
 PieceKey: TypeAlias = tuple[str | tuple[str, str], bool]
 
 
@@ -21,12 +22,13 @@ class Piece:
     Attributes:
         text: what is tokenised; two texts: a pair, joined as the tokenizer joins pairs.
         special: whether the tokenizer's special tokens are added.
-        places: where texts lie in it, in characters: (start, end); None: it consists of them.
+        places: where texts lie in it, in characters: (start, end), asked for only where something must be cut; None: it
+            consists of them.
     """
 
     text: str | tuple[str, str]
     special: bool
-    places: Mapping[Field, tuple[int, int]] | None = None
+    places: Callable[[], Places] | None = None
 
     @property
     def key(self) -> PieceKey:
@@ -34,14 +36,19 @@ class Piece:
         return self.text, self.special
 
     def cuttable(self, encoding: Encoding) -> Iterator[tuple[Field, int]]:
-        """The tokens that belong to a text and to nothing else: (text, index)."""
+        """The tokens that belong to a text and to nothing else: (text, index).
+
+        Raises:
+            PromptError: where the texts are cannot be told.
+        """
         if self.places is None:
             for index, sequence in enumerate(encoding.sequence_ids):
                 if sequence is not None:
                     yield ("text_pair" if sequence else "text"), index
             return
+        places = self.places().items()
         for index, (start, end) in enumerate(encoding.offsets):
-            for field, (first, last) in self.places.items():
+            for field, (first, last) in places:
                 if first <= start < end <= last:
                     yield field, index
 
@@ -104,14 +111,15 @@ class TextTemplate:
         return {field for parts in self.pieces for _, field in parts if field is not None}
 
     def _piece(self, parts: _Parts, values: Mapping[str, str]) -> Piece:
-        text, places = "", {}
+        text = ""
+        places: dict[Field, tuple[int, int]] = {}
         for literal, field in parts:
             text += literal
             if field is not None:
                 if field in ("text", "text_pair"):
                     places[field] = len(text), len(text) + len(values[field])
                 text += values[field]
-        return Piece(text, self.special, places)
+        return Piece(text, self.special, lambda: places)
 
 
 def text_template(
