@@ -31,12 +31,10 @@ class ChatTemplate:
 
         Raises:
             PromptError: the template refuses the conversation.
-            ConfigError: the template is broken, or does not read one of the variables.
+            ConfigError: the template is broken.
         """
         from jinja2 import TemplateError
 
-        if unread := sorted(variables.keys() - self.variables):
-            raise ConfigError(f"the chat template does not read {', '.join(unread)}")
         given = {"tools": None, "add_generation_prompt": False, **self.special, **variables}
         try:
             return self._compiled.render(messages=list(messages), **given)

@@ -113,6 +113,11 @@ class JinjaTemplate:
         special = not prompt.startswith(self.chat.special.get("bos_token") or "\0")
         return [Piece(prompt, special, lambda: self._places(prompt, texts, variables))]
 
+    def check(self, variables: Mapping[str, Any]) -> None:
+        """See Template."""
+        if unread := sorted(variables.keys() - self.chat.variables):
+            raise ConfigError(f"the chat template does not read {', '.join(unread)}")
+
     def _render(self, texts: Texts, variables: Mapping[str, Any]) -> str:
         messages = [{"role": "query", "content": texts["text"]}, {"role": "document", "content": texts["text_pair"]}]
         return self.chat.render(messages, variables)

@@ -65,8 +65,11 @@ class Template(Protocol):
 
         Raises:
             PromptError: a text without a place, or a place without a text.
-            ConfigError: a variable that this template does not have.
         """
+        ...
+
+    def check(self, variables: Mapping[str, Any]) -> None:
+        """Raises ConfigError if there is a variable that this template does not have."""
         ...
 
 
@@ -92,18 +95,19 @@ class TextTemplate:
 
     def render(self, texts: Texts, variables: Mapping[str, Any]) -> list[Piece]:
         """See Template; a variable "instruction" that is empty is none."""
-        chosen = self.pieces
-        if unknown := sorted(variables.keys() - {"instruction"}):
-            raise ConfigError(f"this template has no variables {unknown}")
-        if variables.get("instruction"):
-            if self.instructed is None:
-                raise ConfigError("this template has no place for an instruction")
-            chosen = self.instructed
+        chosen = self.instructed if self.instructed and variables.get("instruction") else self.pieces
         if set(texts) != self.fields:
             needs = "a pair" if "text_pair" in self.fields else "a single text"
             raise PromptError(f"the prompt_template takes {needs}")
         values = {field: text.strip() if self.strip else text for field, text in texts.items()}
         return [self._piece(parts, {**variables, **values}) for parts in chosen]
+
+    def check(self, variables: Mapping[str, Any]) -> None:
+        """See Template."""
+        if self.instructed is None and "instruction" in variables:
+            raise ConfigError("this prompt has no place for an instruction")
+        if unknown := sorted(variables.keys() - {"instruction"}):
+            raise ConfigError(f"this prompt has no place for {', '.join(unknown)}")
 
     @property
     def fields(self) -> set[str]:

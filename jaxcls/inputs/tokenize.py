@@ -100,7 +100,7 @@ class TextTokenizer:
     def _pieces(self, prompt: TextPrompt, option: TokenizeOptions) -> list[Piece] | PromptError:
         """What is tokenised for a prompt, or the error that it has."""
         texts = self._texts(prompt, option)
-        template = option.template or (self.single if prompt.text_pair is None else self.pair)
+        template = option.texts.template or (self.single if prompt.text_pair is None else self.pair)
         if isinstance(template, PromptError):
             return template
         special = option.add_special_tokens
@@ -108,7 +108,7 @@ class TextTokenizer:
             pair = texts.get("text_pair")
             return [Piece(texts["text"] if pair is None else (texts["text"], pair), special)]
         try:
-            pieces = template.render(texts, option.variables)
+            pieces = template.render(texts, option.texts.variables)
         except PromptError as error:
             return error
         return [dataclasses.replace(piece, special=piece.special and special) for piece in pieces]
@@ -162,7 +162,7 @@ class TextTokenizer:
             texts["text_pair"] = prompt.text_pair
         if lower:
             texts = {field: text.lower() for field, text in texts.items()}
-        for field, most in option.most_tokens.items():
+        for field, most in option.texts.most_tokens.items():
             if field in texts:
                 texts[field] = self._shortened(texts[field], most, option.side or self.side)
         return texts
@@ -214,7 +214,8 @@ class TextTokenizer:
         if limit < fixed:
             what = "special tokens" if pieces[0].places is None else "tokens of the template"
             raise PromptError(f"{limit} tokens leave no room for the {fixed} {what}")
-        strategy = option.strategy or ("longest_first" if pieces[0].places is None else "second_first")
+        usual: Strategy = "longest_first" if pieces[0].places is None else "second_first"
+        strategy = option.strategy or option.texts.strategy or usual
         if not lengths[1]:
             strategy = "longest_first"  # there is one text
         cut: set[int] = set()

@@ -14,6 +14,27 @@ _NO_PADDING = "sequences are packed, so that no score depends on padding; leave 
 
 
 @dataclasses.dataclass(frozen=True)
+class TextParams:
+    """What becomes of texts in one kind of call.
+
+    Attributes:
+        template: what texts are put into; None: what the tokenizer has for them.
+        variables: of the template.
+        most_tokens: of each text by itself, before it is put into anything.
+        strategy: which text of a pair is cut if nobody says; "second_first": the second, and the first when nothing is
+            left of it. None: "second_first" in a template, else "longest_first".
+    """
+
+    template: Template | None = None
+    variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    most_tokens: Mapping[Field, int] = dataclasses.field(default_factory=dict)
+    strategy: Strategy | None = None
+
+
+_DEFAULT = TextParams()
+
+
+@dataclasses.dataclass(frozen=True)
 class TokenizeOptions:
     """What `tokenization_kwargs` asks for, validated.
 
@@ -22,11 +43,8 @@ class TokenizeOptions:
         side: which end of the text is cut; None: the tokenizer's own.
         add_special_tokens: whether [CLS], <s>, <eos> ... are added.
         lower_case: lower-case the text first; None: as the checkpoint says.
-        strategy: which text of a pair is cut; "second_first": the second, and the first when nothing is left of it.
-            None: "second_first" in a template, else "longest_first".
-        template: what texts are put into; None: what the tokenizer has for them.
-        variables: of the template.
-        most_tokens: of each text by itself, before it is put into anything.
+        strategy: which text of a pair is cut; None: as `texts` says.
+        texts: what the kind of call says.
     """
 
     max_tokens: int | None = None
@@ -34,17 +52,18 @@ class TokenizeOptions:
     add_special_tokens: bool = True
     lower_case: bool | None = None
     strategy: Strategy | None = None
-    template: Template | None = None
-    variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    most_tokens: Mapping[Field, int] = dataclasses.field(default_factory=dict)
+    texts: TextParams = _DEFAULT
 
 
-def tokenize_options(kwargs: Mapping[str, Any] | None, *, max_len: int) -> TokenizeOptions:
+def tokenize_options(
+    kwargs: Mapping[str, Any] | None, *, max_len: int, texts: TextParams = _DEFAULT
+) -> TokenizeOptions:
     """Reads `tokenization_kwargs`; every key means something or is an error.
 
     Args:
         kwargs: truncate_prompt_tokens, truncation_side, truncation, max_length, add_special_tokens, do_lower_case.
         max_len: the model's longest prompt in tokens, what -1 stands for.
+        texts: what the kind of call says.
 
     Raises:
         ConfigError: an unknown key, an impossible value, or padding.
@@ -60,6 +79,7 @@ def tokenize_options(kwargs: Mapping[str, Any] | None, *, max_len: int) -> Token
         add_special_tokens=_bool(given, "add_special_tokens", True),
         lower_case=_bool(given, "do_lower_case", None),
         strategy=truncation if truncation in _STRATEGIES else None,
+        texts=texts,
     )
     for key in ("padding", "pad_prompt_tokens"):
         if given.pop(key, None) not in (None, False, "do_not_pad"):

@@ -15,7 +15,7 @@ from jaxcls.inputs.prompt import TextPrompt
 from jaxcls.inputs.score_template import SCORE_TEMPLATES, read_score_template
 from jaxcls.inputs.template import Template
 from jaxcls.inputs.tokenize import TextTokenizer
-from jaxcls.inputs.tokenize_options import Side, TokenizeOptions
+from jaxcls.inputs.tokenize_options import Side, TextParams, TokenizeOptions
 
 BACKEND = byte_level(*SPECIAL)
 TOKENIZER = TextTokenizer(BACKEND, max_len=10_000, vocab_size=10_000, num_token_types=0)
@@ -24,10 +24,14 @@ JINJA = "{{ (messages | selectattr('role', 'eq', 'query') | first).content }}|{{
 
 
 def ids(query: str, document: str, tokenizer: TextTokenizer = TOKENIZER, **options: Any) -> list[int]:
-    [tokens] = tokenizer([TextPrompt(query, document)], [TokenizeOptions(**options)])
+    [tokens] = tokenizer([TextPrompt(query, document)], [tokenize_options(**options)])
     if isinstance(tokens, PromptError):
         raise tokens
     return tokens.token_ids
+
+
+def tokenize_options(max_tokens: int | None = None, side: Side | None = None, **texts: Any) -> TokenizeOptions:
+    return TokenizeOptions(max_tokens, side, texts=TextParams(**texts))
 
 
 def jinja(source: str, path: Path, backend: Tokenizer = BACKEND) -> Template:
@@ -94,7 +98,7 @@ def test_every_length(name: str, side: Side, tmp_path: Path) -> None:
 
 
 def _fits(limit: int, tokenizer: TextTokenizer, options: dict[str, Any]) -> bool:
-    [tokens] = tokenizer([TextPrompt(QUERY, DOCUMENT)], [TokenizeOptions(max_tokens=limit, **options)])
+    [tokens] = tokenizer([TextPrompt(QUERY, DOCUMENT)], [tokenize_options(max_tokens=limit, **options)])
     return not isinstance(tokens, PromptError)
 
 
@@ -210,12 +214,12 @@ def test_a_tokenizer_without_the_templates_tokens(tmp_path: Path) -> None:
 
 
 def test_variables(tmp_path: Path) -> None:
-    texts: Any = {"text": "q", "text_pair": "d"}
     with pytest.raises(ConfigError, match="no place for an instruction"):
-        SCORE_TEMPLATES["nemotron-rerank"].render(texts, {"instruction": "find"})
-    with pytest.raises(ConfigError, match=r"no variables \['tone'\]"):
-        SCORE_TEMPLATES["qwen3-reranker"].render(texts, {"tone": "kind"})
+        SCORE_TEMPLATES["nemotron-rerank"].check({"instruction": "find"})
+    with pytest.raises(ConfigError, match="no place for tone"):
+        SCORE_TEMPLATES["qwen3-reranker"].check({"tone": "kind"})
     with pytest.raises(ConfigError, match="does not read tone"):
-        jinja(JINJA, tmp_path).render(texts, {"tone": "kind"})
+        jinja(JINJA, tmp_path).check({"tone": "kind"})
+    texts: Any = {"text": "q", "text_pair": "d"}
     [piece] = jinja("{{ instruction }} " + JINJA, tmp_path).render(texts, {"instruction": "find"})
     assert piece.text == "find q|d!"
