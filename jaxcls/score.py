@@ -1,6 +1,8 @@
 """Scores of pairs: how well a document answers a query, by a cross-encoder."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict
 
@@ -64,11 +66,12 @@ def score_call(
     number = _class(model, label)
     variables = {**({} if instruction is None else {"instruction": instruction}), **(chat_template_kwargs or {})}
     template = _template(model, chat_template, variables)
-    most = {
-        "text": ("max_tokens_per_query", max_tokens_per_query),
-        "text_pair": ("max_tokens_per_doc", max_tokens_per_doc),
+    limit = partial(_check_limit, max_len=model.checkpoint.max_len)
+    most: dict[Field, int] = {
+        "text": limit("max_tokens_per_query", max_tokens_per_query),
+        "text_pair": limit("max_tokens_per_doc", max_tokens_per_doc),
     }
-    texts = TextParams(template, variables, _most_tokens(most, model.checkpoint.max_len), "second_first")
+    texts = TextParams(template, variables, {field: value for field, value in most.items() if value}, "second_first")
     if pooling_params is not None and not isinstance(pooling_params, PoolingParams):
         raise ConfigError(f"pooling_params must be one PoolingParams, for all pairs; got {pooling_params!r}")
 
@@ -86,7 +89,7 @@ def score_pairs(data_1: Any, data_2: Any) -> list[Pair]:
     """
     first, second = _listed(data_1, "data_1"), _listed(data_2, "data_2")
     if len(first) == 1:
-        first = first * len(second)
+        first *= len(second)
     if len(first) != len(second):
         raise PromptError(
             f"{len(first)} and {len(second)} inputs make no pairs: give one and one, one and many, or as many of each"
@@ -94,41 +97,44 @@ def score_pairs(data_1: Any, data_2: Any) -> list[Pair]:
     return list(zip(first, second, strict=True))
 
 
-def ranked(
-    outputs: Sequence[RequestOutput[ScoringOutput]],
-    documents: Sequence[ScoreInput],
-    *,
-    top_n: int | None = None,
-    score_threshold: float | None = None,
-    return_documents: bool = True,
-) -> list[RerankResult]:
-    """Scored documents, the best first, equal ones in their order; after them those that failed.
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """How documents are ranked.
 
-    Args:
-        outputs: one a document.
-        documents: in the same order.
+    Attributes:
         top_n: at most so many; None: all.
         score_threshold: only those that score at least this.
         return_documents: whether the results hold the texts.
     """
-    scored: list[RerankResult] = []
-    failed: list[RerankResult] = []
-    for index, (output, document) in enumerate(zip(outputs, documents, strict=True)):
-        text = text_of(document) if return_documents else None
-        if output.outputs is None:
-            failed.append(RerankResult(index, None, text, output.error))
-        elif score_threshold is None or output.outputs.score >= score_threshold:
-            scored.append(RerankResult(index, output.outputs.score, text))
-    scored.sort(key=lambda result: -(result.score or 0.0))
-    return [*scored, *failed][:top_n]
 
+    top_n: int | None = None
+    score_threshold: float | None = None
+    return_documents: bool = True
 
-def check_ranking(documents: Any, top_n: int | None) -> None:
-    """Raises PromptError or ConfigError unless there are documents, and a number of them that can be kept."""
-    if isinstance(documents, str | Mapping) or not isinstance(documents, Sequence):
-        raise PromptError("documents must be a list")
-    if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1):
-        raise ConfigError(f"top_n must be at least 1, got {top_n!r}")
+    def __post_init__(self) -> None:
+        top_n = self.top_n
+        if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1):
+            raise ConfigError(f"top_n must be at least 1, got {top_n!r}")
+
+    def of(
+        self, outputs: Sequence[RequestOutput[ScoringOutput]], documents: ScoreInput | Sequence[ScoreInput]
+    ) -> list[RerankResult]:
+        """Scored documents, the best first, equal ones in their order; after them those that failed.
+
+        Args:
+            outputs: one a document.
+            documents: in the same order.
+        """
+        scored: list[RerankResult] = []
+        failed: list[RerankResult] = []
+        for index, (output, document) in enumerate(zip(outputs, _listed(documents, "documents"), strict=True)):
+            if output.outputs is None:
+                failed.append(RerankResult(index, None, error=output.error))
+            elif self.score_threshold is None or output.outputs.score >= self.score_threshold:
+                text = text_of(document) if self.return_documents else None
+                scored.append(RerankResult(index, output.outputs.score, text))
+        scored.sort(key=lambda result: -(result.score or 0.0))
+        return [*scored[: self.top_n], *failed]
 
 
 def text_of(item: ScoreInput) -> str:
@@ -189,13 +195,12 @@ def _template(model: Model, chosen: str | Path | None, variables: Mapping[str, A
     return template
 
 
-def _most_tokens(wanted: Mapping[Field, tuple[str, int]], max_len: int) -> dict[Field, int]:
-    for name, value in wanted.values():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ConfigError(f"{name} must be at least 0 (0: no limit), got {value!r}")
-        if value >= max_len:
-            raise ConfigError(f"{name} ({value}) must be less than max_model_len ({max_len})")
-    return {field: value for field, (_, value) in wanted.items() if value}
+def _check_limit(name: str, value: Any, max_len: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigError(f"{name} must be at least 0 (0: no limit), got {value!r}")
+    if value >= max_len:
+        raise ConfigError(f"{name} ({value}) must be less than max_model_len ({max_len})")
+    return value
 
 
 def _listed(data: Any, name: str) -> list[ScoreInput]:

@@ -11,19 +11,12 @@ from jaxcls.engine.batch import empty_batch
 from jaxcls.engine.buckets import Ladder
 from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint
 from jaxcls.engine.converted import load_weights
-from jaxcls.engine.load import abstract_model, ladder, set_compilation_cache, with_weights
-from jaxcls.engine.request import Outcome
+from jaxcls.engine.load import abstract_model, check_head, ladder, set_compilation_cache, with_weights
+from jaxcls.engine.request import Finished
 from jaxcls.engine.runner import ModelRunner
 from jaxcls.engine.stats import Stats
 from jaxcls.engine.tokenizer import open_tokenizer
 from jaxcls.inputs.tokenize import TextTokenizer
-from jaxcls.outputs import (
-    ClassificationRequestOutput,
-    PoolingOutput,
-    PoolingRequestOutput,
-    RequestOutput,
-    classification_output,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,30 +36,10 @@ class Model:
         chosen = self.checkpoint.pooler_config.use_activation
         return not self.checkpoint.architecture.raw if chosen is None else chosen
 
-    def classification(self, outcome: Outcome) -> ClassificationRequestOutput:
-        """The public output of one `classify` request."""
-        outputs = None
-        if outcome.error is None and outcome.finished is not None:
-            exclusive = self.checkpoint.activation.name == "softmax"
-            finished = outcome.finished
-            outputs = classification_output(
-                finished.probs, finished.logits, self.checkpoint.labels, exclusive=exclusive
-            )
-        return RequestOutput(str(outcome.index), outputs, outcome.token_ids, outcome.error)
-
-    def pooling(self, outcome: Outcome) -> PoolingRequestOutput:
-        """The public output of one `encode` request."""
-        outputs = None
-        if outcome.error is None and outcome.finished is not None:
-            # Copies: the rows are views of a whole step's array.
-            probs, logits = (self.rows(outcome, x) for x in (outcome.finished.probs, outcome.finished.logits))
-            outputs = PoolingOutput(probs.copy(), logits.copy())
-        return RequestOutput(str(outcome.index), outputs, outcome.token_ids, outcome.error)
-
-    def rows(self, outcome: Outcome, values: Float[np.ndarray, "*rows C"]) -> Float[np.ndarray, "*kept C"]:
+    def rows(self, finished: Finished, values: Float[np.ndarray, "*rows C"]) -> Float[np.ndarray, "*kept C"]:
         """What of a request's rows is given: of process rewards those where a step ends, else all."""
         tag = self.checkpoint.step_tag_id
-        return values if tag is None else values[np.asarray(outcome.token_ids) == tag]
+        return values if tag is None else values[np.asarray(finished.request.tokens.token_ids) == tag]
 
 
 @collector_paused()
@@ -79,5 +52,7 @@ def load_model(options: EngineConfig) -> Model:
     runner = ModelRunner(abstract, {task: checkpoint.pooler(task) for task in checkpoint.tasks}, stats)
     runner.prepare(empty_batch(shapes.buckets[0]), checkpoint.tasks[0])
     tokenizer = open_tokenizer(checkpoint, options)
-    runner.state = with_weights(abstract, load_weights(checkpoint, abstract, options))
+    arrays = load_weights(checkpoint, abstract, options)
+    check_head(arrays, options)
+    runner.state = with_weights(abstract, arrays)
     return Model(options, checkpoint, tokenizer, runner, shapes, stats)

@@ -12,7 +12,7 @@ from jaxcls.errors import ConfigError, PromptError
 Field = Literal["text", "text_pair"]
 Texts: TypeAlias = Mapping[Field, str]
 Places: TypeAlias = Mapping[Field, tuple[int, int]]
-PieceKey: TypeAlias = tuple[str | tuple[str, str], bool]
+PieceKey: TypeAlias = tuple[str | tuple[str, str], bool, bool]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,16 +24,18 @@ class Piece:
         special: whether the tokenizer's special tokens are added.
         places: where texts lie in it, in characters: (start, end), asked for only where something must be cut; None: it
             consists of them.
+        located: whether its tokens' places are wanted at once.
     """
 
     text: str | tuple[str, str]
     special: bool
     places: Callable[[], Places] | None = None
+    located: bool = False
 
     @property
     def key(self) -> PieceKey:
-        """What decides its tokens."""
-        return self.text, self.special
+        """What decides its tokens, and what is known of them."""
+        return self.text, self.special, self.located
 
     def cuttable(self, encoding: Encoding) -> Iterator[tuple[Field, int]]:
         """The tokens that belong to a text and to nothing else: (text, index).

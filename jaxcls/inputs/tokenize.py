@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,12 +17,11 @@ from jaxcls.inputs.tokenize_options import Side, Strategy, TokenizeOptions
 _NO_TOKENIZER = "this LLM has no tokenizer (skip_tokenizer_init=True): give token ids"
 
 
-@dataclasses.dataclass(frozen=True)
-class TextTokens:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextTokens(TokensPrompt):
     """One text's tokens, and where in the text each is."""
 
     text: str
-    prompt: TokensPrompt
     encoding: Encoding
 
 
@@ -90,6 +90,8 @@ class TextTokenizer:
                     raise found
                 if isinstance(prompt, TokensPrompt):
                     tokens = self._finish_tokens(prompt, option)
+                elif prompt.located:
+                    tokens = self._locate(prompt, encodings[found[0].key], option)
                 else:
                     tokens = self._finish_text(found, [encodings[piece.key] for piece in found], option)
                 results.append(self._check(tokens))
@@ -106,7 +108,7 @@ class TextTokenizer:
         special = option.add_special_tokens
         if template is None:
             pair = texts.get("text_pair")
-            return [Piece(texts["text"] if pair is None else (texts["text"], pair), special)]
+            return [Piece(texts["text"] if pair is None else (texts["text"], pair), special, located=prompt.located)]
         try:
             pieces = template.render(texts, option.texts.variables)
         except PromptError as error:
@@ -118,42 +120,14 @@ class TextTokenizer:
         encodings: dict[PieceKey, Encoding] = {}
         if keys and self.backend is None:
             raise ConfigError(_NO_TOKENIZER)
-        for wanted in (True, False):
-            batch = [text for text, special in keys if special == wanted]
-            # "fast" leaves out where in the text each token is.
-            encoded = self.backend.encode_batch_fast(batch, add_special_tokens=wanted) if batch and self.backend else []
-            encodings.update({(text, wanted): encoding for text, encoding in zip(batch, encoded, strict=True)})
+        for kind in itertools.product((True, False), repeat=2):
+            batch = [key for key in keys if key[1:] == kind]
+            if batch and self.backend is not None:
+                # "fast" leaves out where in the text each token is.
+                encode = self.backend.encode_batch if kind[1] else self.backend.encode_batch_fast
+                encoded = encode([key[0] for key in batch], add_special_tokens=kind[0])
+                encodings.update(zip(batch, encoded, strict=True))
         return encodings
-
-    def with_offsets(
-        self, texts: Sequence[TextPrompt | PromptError], option: TokenizeOptions
-    ) -> list[TextTokens | PromptError]:
-        """Single texts with the places of their tokens, or the error that one has.
-
-        Raises:
-            ConfigError: there is no tokenizer, or a template.
-        """
-        if self.backend is None or self.single is not None:
-            raise ConfigError("tokens are found in texts: this needs a tokenizer, and no prompt_template")
-        good = [text for text in texts if isinstance(text, TextPrompt)]
-        inputs = [self._texts(text, option)["text"] for text in good]
-        encodings = iter(self.backend.encode_batch(inputs, add_special_tokens=option.add_special_tokens))
-        results: list[TextTokens | PromptError] = []
-        for text in texts:
-            if isinstance(text, PromptError):
-                results.append(text)
-                continue
-            encoding = next(encodings)
-            try:
-                if len(self._texts(text, option)["text"]) != len(text.text):
-                    raise PromptError("this text changes its length in lower case: its tokens cannot be found in it")
-                if option.max_tokens is not None and len(encoding) > option.max_tokens:
-                    encoding = self._truncate_single(text, option, option.max_tokens)
-                tokens = TokensPrompt(encoding.ids, encoding.type_ids if self._has_types else None)
-                results.append(TextTokens(text.text, self._check(tokens), encoding))
-            except PromptError as error:
-                results.append(error)
-        return results
 
     def _texts(self, prompt: TextPrompt, option: TokenizeOptions) -> dict[Field, str]:
         lower = self.lower_case if option.lower_case is None else option.lower_case
@@ -224,15 +198,21 @@ class TextTokenizer:
             cut.update(indices[keep:] if right else indices[: len(indices) - keep])
         return TokensPrompt(self._ended(_without(ids, cut)), _without(types, cut) if self._has_types else None)
 
-    def _truncate_single(self, text: TextPrompt, option: TokenizeOptions, max_tokens: int) -> Encoding:
-        """As `_truncate`, but all that is known of the tokens."""
+    def _locate(self, prompt: TextPrompt, encoding: Encoding, option: TokenizeOptions) -> TextTokens:
+        """A single text with all that is known of its tokens."""
         assert self.backend is not None
-        special = self.backend.num_special_tokens_to_add(False) if option.add_special_tokens else 0
-        if max_tokens < special:
-            raise PromptError(f"{max_tokens} tokens leave no room for the {special} special tokens")
-        encoding = self.backend.encode(self._texts(text, option)["text"], add_special_tokens=False)
-        encoding.truncate(max_tokens - special, direction=option.side or self.side)
-        return self.backend.post_process(encoding, add_special_tokens=option.add_special_tokens)
+        text = self._texts(prompt, option)["text"]
+        if len(text) != len(prompt.text):
+            raise PromptError("this text changes its length in lower case: its tokens cannot be found in it")
+        if option.max_tokens is not None and len(encoding) > option.max_tokens:
+            special = self.backend.num_special_tokens_to_add(False) if option.add_special_tokens else 0
+            if option.max_tokens < special:
+                raise PromptError(f"{option.max_tokens} tokens leave no room for the {special} special tokens")
+            encoding = self.backend.encode(text, add_special_tokens=False)
+            encoding.truncate(option.max_tokens - special, direction=option.side or self.side)
+            encoding = self.backend.post_process(encoding, add_special_tokens=option.add_special_tokens)
+        types = encoding.type_ids if self._has_types else None
+        return TextTokens(encoding.ids, types, text=prompt.text, encoding=encoding)
 
     def _finish_tokens(self, prompt: TokensPrompt, option: TokenizeOptions) -> TokensPrompt:
         excess = 0 if option.max_tokens is None else len(prompt.token_ids) - option.max_tokens

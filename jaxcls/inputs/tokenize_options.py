@@ -31,7 +31,8 @@ class TextParams:
     strategy: Strategy | None = None
 
 
-_DEFAULT = TextParams()
+# What calls do with texts that say nothing of them.
+AS_GIVEN = TextParams()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +53,11 @@ class TokenizeOptions:
     add_special_tokens: bool = True
     lower_case: bool | None = None
     strategy: Strategy | None = None
-    texts: TextParams = _DEFAULT
+    texts: TextParams = AS_GIVEN
 
 
 def tokenize_options(
-    kwargs: Mapping[str, Any] | None, *, max_len: int, texts: TextParams = _DEFAULT
+    kwargs: Mapping[str, Any] | None, *, max_len: int, texts: TextParams = AS_GIVEN
 ) -> TokenizeOptions:
     """Reads `tokenization_kwargs`; every key means something or is an error.
 
