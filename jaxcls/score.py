@@ -170,11 +170,11 @@ def _class(model: Model, label: str | int | None) -> int:
                 f"is, with label={names[-1]!r} for example"
             )
         return 0
-    if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(names):
-        return label
-    if isinstance(label, str) and label in names:
-        return names.index(label)
-    raise ConfigError(f"label={label!r} is none of this model's classes: {', '.join(names)}")
+    if isinstance(label, str):
+        return model.checkpoint.labels.index(label)
+    if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < len(names):
+        raise ConfigError(f"label={label!r} is no number of one of this model's {len(names)} classes")
+    return label
 
 
 def _template(model: Model, chosen: str | Path | None, variables: Mapping[str, Any]) -> Template | None:

@@ -134,8 +134,10 @@ def test_several_classes_need_a_label(bert: LLM) -> None:
         expected = pytest.approx([out.outputs.probs[number]], abs=1e-6)
         assert scores(bert, QUERY, "blue", label=name) == expected
         assert scores(bert, QUERY, "blue", label=number) == expected
-    for label in ("good", 3, -1, True):
-        with pytest.raises(ConfigError, match="none of this model's classes"):
+    with pytest.raises(ConfigError, match="unknown label 'good'; this model has negative, neutral, positive"):
+        bert.score(QUERY, DOCUMENTS, label="good")
+    for label in (3, -1, True):
+        with pytest.raises(ConfigError, match="no number of one of this model's 3 classes"):
             bert.score(QUERY, DOCUMENTS, label=label)
 
 

@@ -183,6 +183,11 @@ def test_an_untied_model_without_output_matrix_is_refused(tmp_path: Path) -> Non
         ({"hf_overrides": {**OVERRIDES, "classifier_from_token": ["Ja", "Nein"]}}, "'Ja' is not in the vocabulary"),
         ({"hf_overrides": OVERRIDES, "labels": ["happy", "sad"]}, "both say what the head is"),
         ({"labels": {"positive": "happy sad", "negative": "not"}}, r"'happy sad' is 2 tokens"),
+        (
+            {"hf_overrides": {**OVERRIDES, "classifier_from_token": ["mat", "mattress"]}},
+            "'mattress' is not in the vocabulary",
+        ),
+        ({"hf_overrides": {**OVERRIDES, "classifier_from_token": ["sad", "sad"]}}, "not all different tokens"),
         ({"labels": ["happy"]}, "two different words"),
         ({"labels": {"a": "happy", "b": "happy"}}, "two different words"),
         ({"labels": ["happy", "sad"], "prompt_template": "no place"}, r"must hold \{text\} once"),
