@@ -12,6 +12,7 @@ from jaxcls.config.engine import EngineConfig, EngineOptions, engine_config
 from jaxcls.engine.checkpoint import DEMO, Checkpoint, open_checkpoint
 from jaxcls.engine.converted import ENTRY, layout
 from jaxcls.engine.load import AbstractModel, abstract_model, ladder, rule_table
+from jaxcls.engine.tokenizer import pair_prompt
 from kernels_cpu import library
 from weights import cache
 from weights import source as weight_files
@@ -41,6 +42,7 @@ class Description:
         kernels: dtypes that compiled CPU kernels compute, or why there are none; None on other backends.
         labels: Class names in the order of the logits, and the `problem_type`.
         head: Where the head comes from.
+        pairs: What pairs of texts are put into.
         pooling: How a sequence becomes one vector, and `pooling_reason` why.
         activation: What turns logits into scores, and `activation_reason` why.
         use_activation: Whether requests that do not say get scores (or logits).
@@ -67,6 +69,7 @@ class Description:
     labels: list[str]
     problem_type: str | None
     head: str
+    pairs: str
     pooling: str
     pooling_reason: str
     activation: str
@@ -113,6 +116,7 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
         labels=list(checkpoint.labels.names),
         problem_type=checkpoint.labels.problem_type,
         head=checkpoint.head_reason,
+        pairs=pair_prompt(checkpoint, config),
         pooling=checkpoint.pooling_type,
         pooling_reason=checkpoint.pooling_reason,
         activation=checkpoint.activation.name,

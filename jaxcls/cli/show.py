@@ -67,6 +67,7 @@ def _lines(info: "Description") -> list[tuple[str, str]]:
         ("labels", f"{len(info.labels)}: {', '.join(info.labels)}"),
         ("problem_type", info.problem_type or "not given"),
         ("head", info.head),
+        ("pairs", info.pairs),
         ("pooling", f"{info.pooling} ({info.pooling_reason})"),
         ("activation", f"{activation} ({info.activation_reason}){default}"),
         ("longest text", f"{info.max_len:,} tokens ({info.max_len_reason})"),

@@ -59,6 +59,17 @@ def open_tokenizer(checkpoint: Checkpoint, options: EngineConfig) -> TextTokeniz
     )
 
 
+def pair_prompt(checkpoint: Checkpoint, options: EngineConfig) -> str:
+    """What pairs are put into, for people."""
+    if options.prompt_template is not None or options.chat_template is not None:
+        return "chat_template" if options.prompt_template is None else "prompt_template"
+    if checkpoint.reranker is not None:
+        return f"the prompt {checkpoint.reranker.template} (known by the model's name)"
+    if checkpoint.concatenates:
+        return "one text after the other (use_sep_token)"
+    return "refused without a template" if checkpoint.head_rows is not None else "as the tokenizer joins them"
+
+
 Templates: TypeAlias = tuple[Template | PromptError | None, Template | PromptError | None]
 
 

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from jaxcls import LLM, AsyncLLM, PoolingParams
 from jaxcls.errors import CheckpointError, ConfigError, PromptError
+from jaxcls.info import describe
 from tests.api.test_words import write_language_model
 from tests.tiny import BERT, QWEN3, SPECIAL, WORDS, tensors, write_checkpoint
 
@@ -260,6 +261,17 @@ def test_heads_for_tokens_score_no_pairs(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path, {**BERT, "architectures": ["BertForTokenClassification"]})
     with pytest.raises(ConfigError, match="scores tokens, not texts"):
         LLM(path).score("a", "the")
+
+
+def test_what_info_says_of_pairs(reranker_path: Path, language_model: Path, tmp_path: Path) -> None:
+    other = write_language_model(tmp_path / "other", tied=True)
+    words: Any = {"hf_overrides": {"classifier_from_token": ["cat", "dog"], "method": "from_2_way_softmax"}}
+    joined: Any = {"hf_overrides": {"use_sep_token": False}}
+    assert describe(reranker_path).pairs == "as the tokenizer joins them"
+    assert describe(reranker_path, chat_template="zerank").pairs == "chat_template"
+    assert describe(reranker_path, **joined).pairs == "one text after the other (use_sep_token)"
+    assert describe(language_model).pairs == "the prompt qwen3-reranker (known by the model's name)"
+    assert describe(other, **words).pairs == "refused without a template"
 
 
 def test_async(reranker: LLM, reranker_path: Path) -> None:
