@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self, Unpack
 
 from jaxcls.config.engine import EngineOptions, engine_config
+from jaxcls.embed import embed_call
 from jaxcls.engine.call import Call
 from jaxcls.engine.engine import Engine
 from jaxcls.engine.pipeline import OnError, PromptParams, RequestBuilder, check_on_error
@@ -22,6 +23,7 @@ from jaxcls.inputs.prompt import Prompt, prompt_list
 from jaxcls.llm import PoolingTask, check_task
 from jaxcls.outputs import (
     ClassificationRequestOutput,
+    EmbeddingRequestOutput,
     OutputT,
     PoolingRequestOutput,
     RequestOutput,
@@ -81,6 +83,29 @@ class AsyncLLM:
         task = check_task(pooling_task)
         outcomes = await self._run(prompts, task, pooling_params, tokenization_kwargs, on_error)
         return [self.model.pooling(outcome) for outcome in outcomes]
+
+    async def embed(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        dimensions: int | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        pooling_params: PoolingParams | Sequence[PoolingParams] | None = None,
+        tokenization_kwargs: dict[str, Any] | None = None,
+        on_error: OnError = "raise",
+    ) -> list[EmbeddingRequestOutput]:
+        """See `LLM.embed`."""
+        call = embed_call(
+            self.model,
+            prompts,
+            dimensions=dimensions,
+            prompt_name=prompt_name,
+            prompt=prompt,
+            params=pooling_params,
+            tokenization=tokenization_kwargs,
+        )
+        return await self._call(call, on_error)
 
     async def token_classify(
         self,

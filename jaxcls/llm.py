@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, get_args
 
 from jaxcls.config.engine import EngineOptions, engine_config
+from jaxcls.embed import embed_call
 from jaxcls.engine.call import Call
 from jaxcls.engine.engine import Engine
 from jaxcls.engine.pipeline import OnError, Pipeline, PromptParams
@@ -15,6 +16,7 @@ from jaxcls.errors import ConfigError
 from jaxcls.inputs.prompt import Prompt, prompt_list
 from jaxcls.outputs import (
     ClassificationRequestOutput,
+    EmbeddingRequestOutput,
     OutputT,
     PoolingRequestOutput,
     RequestOutput,
@@ -28,7 +30,7 @@ from jaxcls.spans import Aggregation
 from jaxcls.token_classify import token_classify_call
 from jaxcls.zero_shot import HYPOTHESIS, zero_shot_call
 
-PoolingTask = Literal["classify", "token_classify"]
+PoolingTask = Literal["classify", "token_classify", "embed", "token_embed"]
 UseTqdm = bool | Callable[..., Any]
 
 
@@ -113,13 +115,53 @@ class LLM:
         tokenization_kwargs: dict[str, Any] | None = None,
         on_error: OnError = "raise",
     ) -> list[PoolingRequestOutput]:
-        """Raw pooled data: [C] for "classify", [tokens, C] for "token_classify", which scores every token.
+        """Raw pooled data: [C] for "classify", [D] for "embed"; [tokens, C] and [tokens, D] for those of every token.
 
         Args and errors are those of `classify`; `pooling_task` must be given.
         """
         task = check_task(pooling_task)
         pipeline = self._pipeline(task, prompts, pooling_params, tokenization_kwargs, on_error)
         return self._collect(map(self.model.pooling, pipeline), len(pipeline), use_tqdm)
+
+    def embed(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        dimensions: int | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        pooling_params: PoolingParams | Sequence[PoolingParams] | None = None,
+        use_tqdm: UseTqdm = True,
+        tokenization_kwargs: dict[str, Any] | None = None,
+        on_error: OnError = "raise",
+    ) -> list[EmbeddingRequestOutput]:
+        """The embedding of every prompt, float32 [D]; results in input order.
+
+        Args:
+            prompts: one prompt or many, as for `classify`, but no pairs.
+            dimensions: keep the first so many (Matryoshka); what is kept has length 1 again.
+            prompt_name: which of the checkpoint's prompts is put before each text ("query", "document"); None: its
+                default prompt, if it names one. Token ids are taken as they are.
+            prompt: a text to put there instead.
+            pooling_params: see `classify`.
+            use_tqdm: see `classify`.
+            tokenization_kwargs: see `classify`.
+            on_error: see `classify`.
+
+        Raises:
+            PromptError: a prompt that cannot be embedded (on_error="raise").
+            ConfigError: the model is no embedder, or arguments that make no sense.
+        """
+        call = embed_call(
+            self.model,
+            prompts,
+            dimensions=dimensions,
+            prompt_name=prompt_name,
+            prompt=prompt,
+            params=pooling_params,
+            tokenization=tokenization_kwargs,
+        )
+        return self._run(call, use_tqdm, on_error)
 
     def token_classify(
         self,
@@ -248,18 +290,19 @@ def check_task(task: str | None) -> Task:
         ConfigError: none given, or one that classifiers do not have.
     """
     match task:
-        case "classify" | "token_classify":
+        case "classify" | "token_classify" | "embed" | "token_embed":
             return task
         case None:
             raise ConfigError(
-                "encode needs pooling_task: 'classify' (one row a prompt) or 'token_classify' (one row a token)"
+                "encode needs pooling_task: 'classify' or 'embed' (one row a prompt), 'token_classify' or "
+                "'token_embed' (one row a token)"
             )
         case "score":
             raise ConfigError("the `score` task was removed; use `classify` instead")
         case "encode":
-            raise ConfigError("the `encode` task was removed; use `token_classify` instead")
+            raise ConfigError("the `encode` task was removed; use `token_embed` or `token_classify` instead")
         case _:
-            raise ConfigError(f"unsupported task {task!r}; supported are 'classify' and 'token_classify'")
+            raise ConfigError(f"unsupported task {task!r}; supported are {', '.join(map(repr, get_args(Task)))}")
 
 
 def _bar(

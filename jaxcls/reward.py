@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from jaxcls.config.pooler import TOKEN_POOLING
 from jaxcls.engine.call import Call
 from jaxcls.engine.request import Outcome
 from jaxcls.engine.setup import Model
@@ -28,7 +29,7 @@ def reward_call(
         use_activation = model.checkpoint.pooling_type == "STEP"
     items = conversations(prompts, responses)
     return Call(
-        model.checkpoint.tasks[0],
+        "token_classify" if model.checkpoint.pooling_type in TOKEN_POOLING else "classify",
         [_read(model, item) for item in items],
         lambda outcomes: [_output(model, outcome, use_activation=use_activation) for outcome in outcomes],
         PoolingParams(use_activation=use_activation),

@@ -22,6 +22,7 @@ def zero_shot_call(
     model: Model, texts: Any, labels: Sequence[str] | str, *, template: str, multi_label: bool
 ) -> Call[ZeroShotOutput]:
     """Every text with every label, see `LLM.zero_shot`."""
+    model.checkpoint.check_task("classify")
     names, classes = candidate_labels(labels), nli_classes(model.checkpoint.labels)
     sentences = hypotheses(names, template)
     pairs = [(text, sentence) for text in prompt_list(texts) for sentence in sentences]

@@ -19,12 +19,12 @@ class Call(Generic[OutputT]):
         task: what is pooled.
         prompts: for the engine; what cannot be one is its error.
         finish: the outcomes of all prompts, in their order -> results in the order of the caller's input.
-        params: of all prompts.
+        params: of all prompts, or one each.
         tokenization: `tokenization_kwargs`.
     """
 
     task: Task
     prompts: Sequence[Prompt | TokensPrompt | PromptError]
     finish: Callable[[list[Outcome]], list[RequestOutput[OutputT]]]
-    params: PoolingParams | None = None
+    params: PoolingParams | Sequence[PoolingParams] | None = None
     tokenization: dict[str, Any] | None = None

@@ -1,26 +1,28 @@
 """A checkpoint as it will be run: everything decided, nothing loaded."""
 
 import dataclasses
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jaxcls.config.conversion import HeadRows, Words, read_words
+from jaxcls.config.embedder import Embedder, read_embedder, read_pooling
 from jaxcls.config.engine import EngineConfig
+from jaxcls.config.files import read_json
 from jaxcls.config.hf import HfView
 from jaxcls.config.labels import Labels
 from jaxcls.config.overrides import apply_overrides
 from jaxcls.config.pooler import TOKEN_POOLING, PoolerConfig, Pooling
-from jaxcls.engine.request import Task
+from jaxcls.engine.request import TOKEN_TASKS, Task
 from jaxcls.errors import ConfigError
-from jaxcls.inputs.load_tokenizer import TokenizerFiles, load_tokenizer, read_json, token_id
+from jaxcls.inputs.load_tokenizer import TokenizerFiles, load_tokenizer, token_id
 from jaxcls.inputs.template import parse_template
 from jaxcls.inputs.tokenize import TextTokenizer
 from jaxcls.models.architecture import Architecture, ModelConfig
+from jaxcls.models.embedding import embedder_of
 from jaxcls.pooling.activation import ScoreActivation, resolve_activation
 from jaxcls.pooling.pooler import Pooler
-from jaxcls.registry import classifier_name, find_architecture
+from jaxcls.registry import architecture_names, classifier_name, find_architecture
 from weights.hub import resolve
 
 DEMO = "demo"
@@ -48,6 +50,7 @@ class Checkpoint:
         max_len: longest prompt in tokens, and `max_len_reason` why.
         head_rows: the rows of a language model's output matrix that become the head, None: it is the checkpoint's; and
             `head_reason` why.
+        embedder: what becomes of hidden states if they are embeddings; None: they are scored.
         tokenizer_files: the tokenizer, where the head was found through it.
     """
 
@@ -66,7 +69,20 @@ class Checkpoint:
     max_len_reason: str
     head_rows: HeadRows | None = None
     head_reason: str = "the checkpoint's own"
+    embedder: Embedder | None = None
     tokenizer_files: TokenizerFiles | None = None
+
+    @property
+    def use_activation(self) -> bool:
+        """Whether requests that do not say get scores rather than logits, or embeddings of length 1."""
+        chosen = self.pooler_config.use_activation
+        return not self.architecture.raw if chosen is None else chosen
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of the embeddings."""
+        layers = () if self.embedder is None else self.embedder.projection.layers
+        return layers[-1].out_dim if layers else self.config.embed_dim
 
     @property
     def step_tag_id(self) -> int | None:
@@ -86,24 +102,38 @@ class Checkpoint:
     @property
     def tasks(self) -> tuple[Task, ...]:
         """What it can be asked for, its own task first: a head for tokens has not learned to score sequences."""
-        return ("token_classify",) if self.pooling_type in TOKEN_POOLING else ("classify", "token_classify")
+        tasks: tuple[Task, Task] = ("classify", "token_classify") if self.embedder is None else ("embed", "token_embed")
+        return tasks[1:] if self.pooling_type in TOKEN_POOLING else tasks
 
     def check_task(self, task: Task) -> None:
         """Raises ConfigError if the checkpoint does not do `task`."""
-        if task not in self.tasks:
-            raise ConfigError(
-                f"{self.name} scores tokens, not texts: use LLM.token_classify, or encode with "
-                "pooling_task='token_classify'"
-            )
+        if task in self.tasks:
+            return
+        if (task in ("embed", "token_embed")) == (self.embedder is None):
+            raise ConfigError(f"{self.name} is loaded as {self._role}")
+        one, each = ("scores", "classify") if self.embedder is None else ("embeds", "embed")
+        raise ConfigError(
+            f"{self.name} {one} tokens, not texts: use LLM.token_{each}, or encode with pooling_task='token_{each}'"
+        )
+
+    @property
+    def _role(self) -> str:
+        if self.embedder is None:
+            return "a classifier: for embeddings, load an embedder, or this one's hidden states with convert='embed'"
+        return (
+            f"an embedder ({self.embedder.reason}): use LLM.embed. To classify, load a checkpoint that was fine-tuned "
+            "for it, or start from an untrained head with head_init='zeros' or 'random'"
+        )
 
     def pooler(self, task: Task) -> Pooler:
         """The pooler of a task."""
         return Pooler(
-            pooling_type="ALL" if task == "token_classify" else self.pooling_type,
+            pooling_type="ALL" if task in TOKEN_TASKS else self.pooling_type,
             activation=self.activation,
             mean=self.pooler_config.mean,
             sigma=self.pooler_config.sigma,
-            pad_token_id=self.config.pad_token_id,
+            # The last token of an embedder is the last, as in sentence-transformers.
+            pad_token_id=self.config.pad_token_id if self.embedder is None else None,
         )
 
 
@@ -121,10 +151,14 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
     values = apply_overrides(read_json(config_path), options.hf_overrides)
     declared = _architecture_name(values, config_path)
     words = read_words(values, declared, str(options.model), options.labels)
-    name = classifier_name(declared, convert=options.convert != "none")
-    values["architectures"] = [name]
-    architecture = find_architecture(name)
     pooler_config = options.pooler_config or PoolerConfig()
+    embedder = _embedder(path, declared, options, words)
+    name = classifier_name(declared, convert=embedder is not None or options.convert != "none")
+    architecture = find_architecture(name)
+    if embedder is None:
+        values["architectures"] = [name]
+    else:
+        name, architecture = declared, embedder_of(architecture, embedder)
     files, rows = None, None
     if words is not None:
         files = _tokenizer_files(path, options)
@@ -146,15 +180,16 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
         name=name,
         architecture=architecture,
         config=config,
-        labels=view.labels,
+        labels=view.labels if embedder is None else Labels((), None),
         pooling_type=pooling_type,
         pooling_reason=pooling_reason,
-        activation=resolve_activation(values, view.labels),
+        activation=resolve_activation(values, view.labels) if embedder is None else _length_one(embedder),
         pooler_config=pooler_config,
         max_len=max_len,
         max_len_reason=max_len_reason,
         head_rows=rows,
-        head_reason=_head_reason(words, rows),
+        head_reason=_head_reason(words, rows) if embedder is None else _projection(embedder),
+        embedder=embedder,
         tokenizer_files=files,
     )
 
@@ -184,6 +219,38 @@ def open_tokenizer(checkpoint: Checkpoint, options: EngineConfig) -> TextTokeniz
         pairs=None if checkpoint.head_rows is None else _PAIRS,
         path=files.path,
     )
+
+
+def _embedder(path: Path, declared: str, options: EngineConfig, words: Words | None) -> Embedder | None:
+    """What the caller says, else what the files do, unless they or the caller ask for a head; None: a classifier."""
+    pooler_config = options.pooler_config or PoolerConfig()
+    head = {
+        "labels or classifier_from_token": words,
+        "head_init": options.head_init,
+        "returned_token_ids": pooler_config.returned_token_ids,
+    }
+    asked = [name for name, value in head.items() if value is not None]
+    if options.convert == "embed":
+        if asked:
+            raise ConfigError(f"convert='embed' is for embeddings, {asked[0]} for scores: leave one of them out")
+        embedder = read_embedder(path) or Embedder()
+    elif asked or options.convert == "classify" or declared in architecture_names():
+        return None
+    else:
+        embedder = read_embedder(path)
+    if embedder is not None and (pooler_config.mean, pooler_config.sigma) != (0.0, 1.0):
+        raise ConfigError("pooler_config: logit_mean and logit_sigma calibrate scores; an embedding has none")
+    return embedder
+
+
+def _length_one(embedder: Embedder) -> ScoreActivation:
+    module = "Normalize" if embedder.normalize else "no Normalize"
+    return ScoreActivation("normalize", f"{embedder.reason}: {module}")
+
+
+def _projection(embedder: Embedder) -> str:
+    layers = [f"{x.in_dim} -> {x.out_dim}, {x.activation}" for x in embedder.projection.layers]
+    return f"{'; '.join(layers) or 'none'} ({embedder.reason})"
 
 
 def _tokenizer_files(path: Path, options: EngineConfig) -> TokenizerFiles:
@@ -248,8 +315,8 @@ def _pooling(path: Path, overrides: PoolerConfig, own: Pooling, name: str) -> tu
         )
     if overrides.pooling_type == "ALL" and own not in TOKEN_POOLING:
         raise ConfigError(
-            f"pooler_config: the head of {name} scores texts; for its scores at ALL tokens, encode with "
-            "pooling_task='token_classify'"
+            f"pooler_config: {name} scores texts; for its scores at ALL tokens, encode with "
+            "pooling_task='token_classify', for the embeddings of all with 'token_embed'"
         )
     if own in TOKEN_POOLING:
         if overrides.pooling_type == "ALL":
@@ -261,39 +328,10 @@ def _pooling(path: Path, overrides: PoolerConfig, own: Pooling, name: str) -> tu
         return own, f"default of {name}"
     if overrides.pooling_type is not None:
         return overrides.pooling_type, "pooler_config"
-    modules = path / "modules.json"
-    for module in _modules(modules):
-        if str(module.get("type", "")).endswith(".Pooling"):
-            settings = read_json(path / str(module.get("path", "")) / "config.json")
-            return _sentence_transformers_pooling(settings, modules), "modules.json"
+    declared = read_pooling(path)
+    if declared is not None:
+        return declared, "modules.json"
     return own, f"default of {name}"
-
-
-def _modules(path: Path) -> list[dict[str, Any]]:
-    """sentence-transformers' modules.json; empty if there is no such file."""
-    if not path.is_file():
-        return []
-    try:
-        modules = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
-        raise ConfigError(f"{path} must be a list of objects")
-    return modules
-
-
-def _sentence_transformers_pooling(settings: dict[str, Any], source: Path) -> Pooling:
-    known: dict[str, Pooling] = {"cls": "CLS", "cls_token": "CLS", "mean": "MEAN", "mean_tokens": "MEAN"}
-    known |= {"lasttoken": "LAST"}
-    chosen = [
-        key.removeprefix("pooling_mode_") for key, on in settings.items() if key.startswith("pooling_mode_") and on
-    ]
-    mode = settings.get("pooling_mode") or (chosen[0] if len(chosen) == 1 else "+".join(chosen))
-    if mode not in known:
-        raise ConfigError(
-            f"{source}: pooling mode {mode!r} is not supported; set pooler_config={{'pooling_type': ...}}"
-        )
-    return known[mode]
 
 
 def _max_len(path: Path, config: ModelConfig, wanted: int | None, *, any_length: bool) -> tuple[int, str]:

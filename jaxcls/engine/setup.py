@@ -36,12 +36,6 @@ class Model:
     ladder: Ladder
     stats: Stats
 
-    @property
-    def default_use_activation(self) -> bool:
-        """What requests get that do not say."""
-        chosen = self.checkpoint.pooler_config.use_activation
-        return not self.checkpoint.architecture.raw if chosen is None else chosen
-
     def classification(self, outcome: Outcome) -> ClassificationRequestOutput:
         """The public output of one `classify` request."""
         outputs = None
