@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self, Unpack
 
 from jaxcls.config.engine import EngineOptions, engine_config
-from jaxcls.embed import embed_call
+from jaxcls.embed import embed_call, token_embed_call
 from jaxcls.engine.call import Call
 from jaxcls.engine.engine import Engine
 from jaxcls.engine.pipeline import OnError, PromptParams, RequestBuilder, check_on_error
@@ -29,6 +29,7 @@ from jaxcls.outputs import (
     RequestOutput,
     RewardRequestOutput,
     TokenClassificationRequestOutput,
+    TokenEmbeddingRequestOutput,
     ZeroShotRequestOutput,
 )
 from jaxcls.pooling_params import PoolingParams
@@ -100,6 +101,30 @@ class AsyncLLM:
             self.model,
             prompts,
             dimensions=dimensions,
+            prompt_name=prompt_name,
+            prompt=prompt,
+            params=pooling_params,
+            tokenization=tokenization_kwargs,
+        )
+        return await self._call(call, on_error)
+
+    async def token_embed(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        is_query: bool | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        pooling_params: PoolingParams | Sequence[PoolingParams] | None = None,
+        tokenization_kwargs: dict[str, Any] | None = None,
+        on_error: OnError = "raise",
+    ) -> list[TokenEmbeddingRequestOutput]:
+        """See `LLM.token_embed`."""
+        call = await asyncio.to_thread(
+            token_embed_call,
+            self.model,
+            prompts,
+            is_query=is_query,
             prompt_name=prompt_name,
             prompt=prompt,
             params=pooling_params,

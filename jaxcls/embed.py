@@ -10,8 +10,9 @@ from jaxcls.engine.call import Call
 from jaxcls.engine.request import Outcome
 from jaxcls.engine.setup import Model
 from jaxcls.errors import ConfigError, PromptError
-from jaxcls.inputs.prompt import Prompt, TextPrompt, TokensPrompt, parse_prompt, prompt_list
-from jaxcls.outputs import EmbeddingOutput, RequestOutput
+from jaxcls.inputs.late import Preparation
+from jaxcls.inputs.prompt import TextPrompt, TokensPrompt, parse_prompt, prompt_list
+from jaxcls.outputs import EmbeddingOutput, RequestOutput, TokenEmbeddingOutput
 from jaxcls.pooling_params import PoolingParams
 
 # What sentence-transformers knows of every embedder.
@@ -36,6 +37,43 @@ def embed_call(
         [_read(item, prefix) for item in prompt_list(prompts)],
         lambda outcomes: [_output(outcome) for outcome in outcomes],
         _with_dimensions(params, dimensions),
+        tokenization,
+    )
+
+
+def token_embed_call(
+    model: Model,
+    prompts: Any,
+    *,
+    is_query: bool | None = None,
+    prompt_name: str | None = None,
+    prompt: str | None = None,
+    params: PoolingParams | Sequence[PoolingParams] | None = None,
+    tokenization: dict[str, Any] | None = None,
+) -> Call[TokenEmbeddingOutput]:
+    """All tokens of everything that is embedded, see `LLM.token_embed`."""
+    model.checkpoint.check_task("token_embed")
+    embedder = model.checkpoint.embedder
+    assert embedder is not None
+    if (is_query is None) != (embedder.late is None):
+        raise ConfigError(
+            "this model prepares queries and documents differently: say is_query=True or False"
+            if embedder.late is not None
+            else f"{model.checkpoint.name} is no late interaction model: it knows no is_query"
+        )
+    prefix = _prefix(model, prompt_name, prompt)
+    read = [_read(item, prefix) for item in prompt_list(prompts)]
+    skipped: frozenset[int] = frozenset()
+    if embedder.late is not None:
+        preparation = Preparation.of(model.tokenizer, embedder.late, is_query=bool(is_query))
+        read, skipped = preparation(read, tokenization), preparation.skipped
+        tokenization = None
+
+    return Call(
+        "token_embed",
+        read,
+        lambda outcomes: [_token_output(outcome, skipped) for outcome in outcomes],
+        params,
         tokenization,
     )
 
@@ -70,13 +108,13 @@ def _prefix(model: Model, name: str | None, text: str | None) -> str | None:
     return prefix
 
 
-def _read(item: Any, prefix: str | None) -> Prompt | TokensPrompt | PromptError:
+def _read(item: Any, prefix: str | None) -> TextPrompt | TokensPrompt | PromptError:
     """A text behind its prompt; token ids as they are."""
     try:
         parsed = parse_prompt(item)
         if isinstance(parsed, TextPrompt) and parsed.text_pair is not None:
             raise PromptError("an embedding is one of a text, not of a pair: give both as texts of their own")
-        return (prefix or "") + parsed.text if isinstance(parsed, TextPrompt) else parsed
+        return TextPrompt((prefix or "") + parsed.text) if isinstance(parsed, TextPrompt) else parsed
     except PromptError as error:
         return error
 
@@ -98,4 +136,12 @@ def _output(outcome: Outcome) -> RequestOutput[EmbeddingOutput]:
     if outcome.error is None and outcome.finished is not None:
         # A copy: the row is a view of a whole step's array.
         output = EmbeddingOutput(outcome.finished.probs.copy())
+    return RequestOutput(str(outcome.index), output, outcome.token_ids, outcome.error)
+
+
+def _token_output(outcome: Outcome, skipped: frozenset[int]) -> RequestOutput[TokenEmbeddingOutput]:
+    output = None
+    if outcome.error is None and outcome.finished is not None:
+        kept = [i for i, token in enumerate(outcome.token_ids) if token not in skipped]
+        output = TokenEmbeddingOutput(outcome.finished.probs[kept], [outcome.token_ids[i] for i in kept])
     return RequestOutput(str(outcome.index), output, outcome.token_ids, outcome.error)

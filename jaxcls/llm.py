@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, Unpack, get_args
 
 from jaxcls.config.engine import EngineOptions, engine_config
-from jaxcls.embed import embed_call
+from jaxcls.embed import embed_call, token_embed_call
 from jaxcls.engine.call import Call
 from jaxcls.engine.engine import Engine
 from jaxcls.engine.pipeline import OnError, Pipeline, PromptParams
@@ -22,6 +22,7 @@ from jaxcls.outputs import (
     RequestOutput,
     RewardRequestOutput,
     TokenClassificationRequestOutput,
+    TokenEmbeddingRequestOutput,
     ZeroShotRequestOutput,
 )
 from jaxcls.pooling_params import PoolingParams
@@ -156,6 +157,46 @@ class LLM:
             self.model,
             prompts,
             dimensions=dimensions,
+            prompt_name=prompt_name,
+            prompt=prompt,
+            params=pooling_params,
+            tokenization=tokenization_kwargs,
+        )
+        return self._run(call, use_tqdm, on_error)
+
+    def token_embed(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        is_query: bool | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        pooling_params: PoolingParams | Sequence[PoolingParams] | None = None,
+        use_tqdm: UseTqdm = True,
+        tokenization_kwargs: dict[str, Any] | None = None,
+        on_error: OnError = "raise",
+    ) -> list[TokenEmbeddingRequestOutput]:
+        """The embeddings of every prompt's tokens, float32 [tokens, D]; results in input order.
+
+        Args:
+            prompts: see `embed`; of late interaction models (ColBERT) texts only.
+            is_query: of late interaction models whether these are queries or documents, which get other prefixes and
+                lengths; queries are filled with [MASK], documents lose the tokens of the checkpoint's skip list.
+            prompt_name: see `embed`.
+            prompt: see `embed`.
+            pooling_params: see `classify`.
+            use_tqdm: see `classify`.
+            tokenization_kwargs: see `classify`.
+            on_error: see `classify`.
+
+        Raises:
+            PromptError: a prompt that cannot be embedded (on_error="raise").
+            ConfigError: the model is no embedder, or arguments that make no sense.
+        """
+        call = token_embed_call(
+            self.model,
+            prompts,
+            is_query=is_query,
             prompt_name=prompt_name,
             prompt=prompt,
             params=pooling_params,

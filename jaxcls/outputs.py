@@ -95,6 +95,19 @@ class EmbeddingOutput:
 
 
 @dataclasses.dataclass(frozen=True)
+class TokenEmbeddingOutput:
+    """The embeddings of one prompt's tokens.
+
+    Attributes:
+        embeddings: float32 [tokens, D].
+        token_ids: the token of each row.
+    """
+
+    embeddings: np.ndarray
+    token_ids: list[int]
+
+
+@dataclasses.dataclass(frozen=True)
 class Span:
     """A piece of the text and its label.
 
@@ -195,6 +208,7 @@ class RequestOutput(Generic[OutputT]):
 ClassificationRequestOutput = RequestOutput[ClassificationOutput]
 PoolingRequestOutput = RequestOutput[PoolingOutput]
 EmbeddingRequestOutput = RequestOutput[EmbeddingOutput]
+TokenEmbeddingRequestOutput = RequestOutput[TokenEmbeddingOutput]
 TokenClassificationRequestOutput = RequestOutput[TokenClassificationOutput]
 ZeroShotRequestOutput = RequestOutput[ZeroShotOutput]
 RewardRequestOutput = RequestOutput[RewardOutput]

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from jaxcls.config.files import read_json, read_objects
+from jaxcls.config.late import LateInteraction, read_late
 from jaxcls.config.pooler import Pooling
 from jaxcls.errors import ConfigError
 from jaxcls.layers.head import NO_PROJECTION, DenseConfig, ProjectionConfig
 
 MODULES = "modules.json"
+METADATA = "artifact.metadata"
 _SETTINGS = "config_sentence_transformers.json"
+_STANFORD = "HF_ColBERT"
+_STANFORD_NETWORKS = {"bert": "BertModel", "xlm-roberta": "XLMRobertaModel"}
 _POOLING: dict[str, Pooling] = {
     "cls": "CLS",
     "cls_token": "CLS",
@@ -42,6 +46,8 @@ class Embedder:
         prompts: name -> what is put before a text.
         default_prompt: the name of the one for calls that name none.
         pools_prompt: whether the tokens of such a prompt are part of a mean.
+        late: how queries and documents are prepared whose tokens are embedded each; None: texts are embedded whole.
+        network: the class of the network where config.json names another.
     """
 
     projection: ProjectionConfig = NO_PROJECTION
@@ -51,39 +57,76 @@ class Embedder:
     prompts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     default_prompt: str | None = None
     pools_prompt: bool = True
+    late: LateInteraction | None = None
+    network: str | None = None
 
 
-def read_embedder(path: Path) -> Embedder | None:
-    """The embedder that a directory's modules.json describes; None: it describes none.
+def read_embedder(path: Path, values: Mapping[str, Any]) -> Embedder | None:
+    """The embedder that a directory's files describe; None: they describe none.
+
+    Args:
+        path: the directory.
+        values: its config.json.
 
     Raises:
         ConfigError: modules that cannot be honoured.
     """
-    source = path / MODULES
+    if values.get("architectures") == [_STANFORD]:
+        return _stanford(path, values)
+    source, settings = path / MODULES, read_json(path / _SETTINGS)
     modules = [(_kind(module), str(module.get("path", "")), module) for module in read_objects(source)]
     kinds = [kind for kind, _, _ in modules]
-    if kinds[:2] != ["Transformer", "Pooling"]:
+    of_tokens = kinds[:2] == ["Transformer", "Dense"]
+    if not of_tokens and kinds[:2] != ["Transformer", "Pooling"]:
         return None
     for kind, _, module in modules:
         if kind not in ("Transformer", "Pooling", "Dense", "Normalize"):
             raise ConfigError(f"{source}: module {module.get('type')!r} is not supported")
-    body = kinds[2:]
+    body = kinds[1 if of_tokens else 2 :]
     normalize = body[-1:] == ["Normalize"]
     if modules[0][1] or body[: len(body) - normalize] != ["Dense"] * (len(body) - normalize):
         raise ConfigError(
             f"{source}: {' -> '.join(kinds)} is not supported: it has to be Transformer (in the directory itself) -> "
-            f"Pooling -> Dense, any number of times -> Normalize or nothing"
+            "Pooling (none: an embedding a token) -> Dense, any number of times -> Normalize or nothing"
         )
     folders = tuple(folder for kind, folder, _ in modules if kind == "Dense")
-    _, pools_prompt = _pooling_settings(path / modules[1][1] / "config.json")
-    settings = read_json(path / _SETTINGS)
+    read = "token_embeddings" if of_tokens else "sentence_embedding"
     return Embedder(
-        projection=ProjectionConfig(tuple(_dense(path / folder / "config.json") for folder in folders)),
+        projection=ProjectionConfig(tuple(_dense(path / folder / "config.json", read) for folder in folders)),
         folders=folders,
-        normalize=normalize,
+        normalize=normalize or of_tokens,
         reason=MODULES,
-        pools_prompt=pools_prompt,
+        pools_prompt=of_tokens or _pooling_settings(path / modules[1][1] / "config.json")[1],
+        late=read_late(settings, path / _SETTINGS) if of_tokens else None,
         **_prompts(settings, path / _SETTINGS),
+    )
+
+
+def _stanford(path: Path, values: Mapping[str, Any]) -> Embedder:
+    """ColBERT as its authors publish it: the projection is in the network's file, the settings are in one of theirs."""
+    source = path / METADATA
+    settings = read_json(source)
+    network = _STANFORD_NETWORKS.get(str(values.get("model_type")))
+    if network is None:
+        raise ConfigError(f"{_STANFORD} with model_type {values.get('model_type')!r} is not supported")
+    names = {
+        "query_prefix": "query_token_id",
+        "document_prefix": "doc_token_id",
+        "query_length": "query_maxlen",
+        "document_length": "doc_maxlen",
+        "attend_to_expansion_tokens": "attend_to_mask_tokens",
+    }
+    found = {name: settings[theirs] for name, theirs in names.items() if settings.get(theirs) is not None}
+    if settings.get("similarity", "cosine") != "cosine":
+        raise ConfigError(f"{source}: similarity = {settings['similarity']!r}: only 'cosine' is supported")
+    skiplist = {} if settings.get("mask_punctuation", True) else {"skiplist_words": []}
+    dense = DenseConfig(values.get("hidden_size", 768), settings.get("dim", 128), bias=False)
+    return Embedder(
+        projection=ProjectionConfig((dense,)),
+        folders=("",),
+        reason=METADATA,
+        late=read_late({"query_prefix": "[unused0]", "document_prefix": "[unused1]", **found, **skiplist}, source),
+        network=network,
     )
 
 
@@ -106,9 +149,9 @@ def read_pooling(path: Path) -> Pooling | None:
 
 
 def _kind(module: Mapping[str, Any]) -> str:
-    """The class of sentence-transformers that a module is; of others' classes the whole path."""
+    """The class of sentence-transformers or PyLate that a module is; of others' classes the whole path."""
     name = str(module.get("type", ""))
-    return name.rsplit(".", maxsplit=1)[-1] if name.startswith("sentence_transformers.") else name
+    return name.rsplit(".", maxsplit=1)[-1] if name.startswith(("sentence_transformers.", "pylate.")) else name
 
 
 def _pooling_settings(source: Path) -> tuple[str, bool]:
@@ -127,14 +170,14 @@ def _pooling_settings(source: Path) -> tuple[str, bool]:
     return "+".join(str(mode) for mode in modes) or "mean", include_prompt
 
 
-def _dense(source: Path) -> DenseConfig:
+def _dense(source: Path, read: str) -> DenseConfig:
     settings = dict(read_json(source))
     sizes = [settings.pop(key, None) for key in ("in_features", "out_features")]
     bias, residual = settings.pop("bias", True), settings.pop("use_residual", False)
     name = settings.pop("activation_function", "torch.nn.modules.activation.Tanh")
     for key in ("module_input_name", "module_output_name"):
-        if settings.pop(key, None) not in (None, "sentence_embedding"):
-            raise ConfigError(f"{source}: {key} must be 'sentence_embedding'")
+        if settings.pop(key, None) not in (None, read):
+            raise ConfigError(f"{source}: {key} must be {read!r}")
     if settings:
         raise ConfigError(f"{source}: {', '.join(sorted(settings))} is not supported")
     if not all(isinstance(size, int) and size > 0 for size in sizes) or not {bias, residual} <= {True, False}:

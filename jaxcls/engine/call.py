@@ -6,7 +6,7 @@ from typing import Any, Generic
 
 from jaxcls.engine.request import Outcome, Task
 from jaxcls.errors import PromptError
-from jaxcls.inputs.prompt import Prompt, TokensPrompt
+from jaxcls.inputs.prompt import Prompt, TextPrompt, TokensPrompt
 from jaxcls.outputs import OutputT, RequestOutput
 from jaxcls.pooling_params import PoolingParams
 
@@ -24,7 +24,7 @@ class Call(Generic[OutputT]):
     """
 
     task: Task
-    prompts: Sequence[Prompt | TokensPrompt | PromptError]
+    prompts: Sequence[Prompt | TextPrompt | TokensPrompt | PromptError]
     finish: Callable[[list[Outcome]], list[RequestOutput[OutputT]]]
     params: PoolingParams | Sequence[PoolingParams] | None = None
     tokenization: dict[str, Any] | None = None

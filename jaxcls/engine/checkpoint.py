@@ -11,6 +11,7 @@ from jaxcls.config.engine import EngineConfig
 from jaxcls.config.files import read_json
 from jaxcls.config.hf import HfView
 from jaxcls.config.labels import Labels
+from jaxcls.config.late import LateInteraction
 from jaxcls.config.overrides import apply_overrides
 from jaxcls.config.pooler import TOKEN_POOLING, PoolerConfig, Pooling
 from jaxcls.engine.request import TOKEN_TASKS, Task
@@ -152,8 +153,9 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
     declared = _architecture_name(values, config_path)
     words = read_words(values, declared, str(options.model), options.labels)
     pooler_config = options.pooler_config or PoolerConfig()
-    embedder = _embedder(path, declared, options, words)
-    name = classifier_name(declared, convert=embedder is not None or options.convert != "none")
+    embedder = _embedder(path, values, options, words)
+    network = declared if embedder is None or embedder.network is None else embedder.network
+    name = classifier_name(network, convert=embedder is not None or options.convert != "none")
     architecture = find_architecture(name)
     if embedder is None:
         values["architectures"] = [name]
@@ -172,7 +174,9 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
     view.finish(name)
     own = architecture.pooling(config) if callable(architecture.pooling) else architecture.pooling
     pooling_type, pooling_reason = _pooling(path, pooler_config, own, name)
-    max_len, max_len_reason = _max_len(path, config, options.max_model_len, any_length=architecture.any_length(config))
+    limits = _limits(path, config, None if embedder is None else embedder.late)
+    any_length = architecture.any_length(config)
+    max_len, max_len_reason = _max_len(limits, options.max_model_len, any_length=any_length)
     return Checkpoint(
         path=path,
         is_hub=is_hub,
@@ -221,7 +225,7 @@ def open_tokenizer(checkpoint: Checkpoint, options: EngineConfig) -> TextTokeniz
     )
 
 
-def _embedder(path: Path, declared: str, options: EngineConfig, words: Words | None) -> Embedder | None:
+def _embedder(path: Path, values: dict[str, Any], options: EngineConfig, words: Words | None) -> Embedder | None:
     """What the caller says, else what the files do, unless they or the caller ask for a head; None: a classifier."""
     pooler_config = options.pooler_config or PoolerConfig()
     head = {
@@ -233,11 +237,11 @@ def _embedder(path: Path, declared: str, options: EngineConfig, words: Words | N
     if options.convert == "embed":
         if asked:
             raise ConfigError(f"convert='embed' is for embeddings, {asked[0]} for scores: leave one of them out")
-        embedder = read_embedder(path) or Embedder()
-    elif asked or options.convert == "classify" or declared in architecture_names():
+        embedder = read_embedder(path, values) or Embedder()
+    elif asked or options.convert == "classify" or values["architectures"][0] in architecture_names():
         return None
     else:
-        embedder = read_embedder(path)
+        embedder = read_embedder(path, values)
     if embedder is not None and (pooler_config.mean, pooler_config.sigma) != (0.0, 1.0):
         raise ConfigError("pooler_config: logit_mean and logit_sigma calibrate scores; an embedding has none")
     return embedder
@@ -334,13 +338,24 @@ def _pooling(path: Path, overrides: PoolerConfig, own: Pooling, name: str) -> tu
     return own, f"default of {name}"
 
 
-def _max_len(path: Path, config: ModelConfig, wanted: int | None, *, any_length: bool) -> tuple[int, str]:
-    """The caller's limit, else the smallest of what config, tokenizer and sentence-transformers say."""
-    if wanted is not None:
-        if wanted > config.max_len and not any_length:
-            raise ConfigError(f"max_model_len = {wanted}, but the checkpoint has positions for {config.max_len} tokens")
-        return wanted, "max_model_len"
+def _max_len(limits: list[tuple[int, str]], wanted: int | None, *, any_length: bool) -> tuple[int, str]:
+    """The caller's limit, else the smallest of the files'; the first of these is the network's."""
+    if wanted is None:
+        return min(limits)
+    if wanted > limits[0][0] and not any_length:
+        raise ConfigError(f"max_model_len = {wanted}, but the checkpoint has positions for {limits[0][0]} tokens")
+    return wanted, "max_model_len"
+
+
+def _limits(path: Path, config: ModelConfig, late: LateInteraction | None) -> list[tuple[int, str]]:
+    """What config, tokenizer and sentence-transformers say of the longest prompt."""
     limits = [(config.max_len, "config.json")]
+    if late is not None:
+        # PyLate sets the others to the length of what it last tokenised, and saves that.
+        longest = max(late.query_length, late.document_length)
+        if longest > config.max_len:
+            raise ConfigError(f"{path}: texts of {longest} tokens, but positions for {config.max_len}")
+        return limits
     files = {"sentence_bert_config.json": "max_seq_length"}
     if config.absolute_positions:
         files["tokenizer_config.json"] = "model_max_length"
@@ -352,4 +367,4 @@ def _max_len(path: Path, config: ModelConfig, wanted: int | None, *, any_length:
         if isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 1:
             raise ConfigError(f"{path / name}: {key} = {limit!r} must be a positive number")
         limits.append((int(min(limit, config.max_len)), f"{key} of {name}"))
-    return min(limits)
+    return limits

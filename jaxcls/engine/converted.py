@@ -24,7 +24,7 @@ from weights import cache
 # The entry of converted weights inside a model directory.
 ENTRY = "jaxcls_weights"
 _NOT_COPIED = {"config.json", "model.safetensors.index.json"}
-_COPIED = (".json", ".txt", ".model", ".jinja")
+_COPIED = (".json", ".txt", ".model", ".jinja", ".metadata")
 
 
 def load_weights(checkpoint: Checkpoint, model: AbstractModel, options: EngineConfig) -> dict[str, jax.Array]:

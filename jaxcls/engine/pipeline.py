@@ -63,7 +63,7 @@ class RequestBuilder:
         parsed: list[TextPrompt | TokensPrompt | PromptError] = []
         for prompt in prompts:
             try:
-                read = isinstance(prompt, PromptError | TokensPrompt)
+                read = isinstance(prompt, PromptError | TextPrompt | TokensPrompt)
                 parsed.append(prompt if read else parse_prompt(prompt))
             except PromptError as error:
                 parsed.append(error)

@@ -38,6 +38,8 @@ def embedder_of(architecture: Architecture, embedder: Embedder) -> Architecture:
         )
 
     def pooling(cfg: Any) -> Pooling:
+        if embedder.late is not None:
+            return "ALL"
         own = architecture.pooling(cfg) if callable(architecture.pooling) else architecture.pooling
         return "MEAN" if own == "MEAN_LOGITS" else own
 
