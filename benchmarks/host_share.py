@@ -22,7 +22,8 @@ from typing import Any
 from benchmarks.workloads import WORKLOADS, Item, make
 from jaxcls import LLM
 from jaxcls.engine.batch import build_batch
-from jaxcls.engine.pipeline import PromptParams, RequestBuilder
+from jaxcls.engine.call import PromptParams
+from jaxcls.engine.pipeline import RequestBuilder
 from jaxcls.engine.request import Request
 from jaxcls.engine.scheduler import Scheduler, StepPlan
 

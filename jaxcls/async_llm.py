@@ -10,17 +10,18 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self, Unpack
 
+from jaxcls.classify import PoolingTask, classify_call, encode_call
 from jaxcls.config.engine import EngineOptions, engine_config
 from jaxcls.embed import embed_call, token_embed_call
-from jaxcls.engine.call import Call
+from jaxcls.engine.call import Call, error_of
 from jaxcls.engine.engine import Engine
-from jaxcls.engine.pipeline import OnError, PromptParams, RequestBuilder, check_on_error
-from jaxcls.engine.request import Finished, Outcome, Request, Task
+from jaxcls.engine.pipeline import OnError, RequestBuilder, check_on_error
+from jaxcls.engine.request import Finished, Outcome, Request
 from jaxcls.engine.setup import Model, load_model
 from jaxcls.engine.stats import Stats
 from jaxcls.errors import JaxclsError, PromptError
 from jaxcls.inputs.prompt import Prompt, prompt_list
-from jaxcls.llm import PoolingTask, check_task
+from jaxcls.llm import prompt_items
 from jaxcls.outputs import (
     ClassificationRequestOutput,
     EmbeddingRequestOutput,
@@ -33,7 +34,7 @@ from jaxcls.outputs import (
     ZeroShotRequestOutput,
 )
 from jaxcls.pooling_params import PoolingParams
-from jaxcls.reward import reward_call
+from jaxcls.reward import conversations, reward_call
 from jaxcls.spans import Aggregation
 from jaxcls.token_classify import token_classify_call
 from jaxcls.zero_shot import HYPOTHESIS, zero_shot_call
@@ -68,8 +69,8 @@ class AsyncLLM:
         on_error: OnError = "raise",
     ) -> list[ClassificationRequestOutput]:
         """See `LLM.classify`. Cancelling the call drops its prompts that have not run."""
-        outcomes = await self._run(prompts, "classify", pooling_params, tokenization_kwargs, on_error)
-        return [self.model.classification(outcome) for outcome in outcomes]
+        call = classify_call(self.model, pooling_params, tokenization_kwargs)
+        return await self._run(call, prompt_items(prompts), on_error)
 
     async def encode(
         self,
@@ -81,9 +82,8 @@ class AsyncLLM:
         on_error: OnError = "raise",
     ) -> list[PoolingRequestOutput]:
         """See `LLM.encode`."""
-        task = check_task(pooling_task)
-        outcomes = await self._run(prompts, task, pooling_params, tokenization_kwargs, on_error)
-        return [self.model.pooling(outcome) for outcome in outcomes]
+        call = encode_call(self.model, pooling_task, pooling_params, tokenization_kwargs)
+        return await self._run(call, prompt_items(prompts), on_error)
 
     async def embed(
         self,
@@ -97,16 +97,9 @@ class AsyncLLM:
         on_error: OnError = "raise",
     ) -> list[EmbeddingRequestOutput]:
         """See `LLM.embed`."""
-        call = embed_call(
-            self.model,
-            prompts,
-            dimensions=dimensions,
-            prompt_name=prompt_name,
-            prompt=prompt,
-            params=pooling_params,
-            tokenization=tokenization_kwargs,
-        )
-        return await self._call(call, on_error)
+        before = {"prompt_name": prompt_name, "prompt": prompt}
+        call = embed_call(self.model, pooling_params, tokenization_kwargs, dimensions=dimensions, **before)
+        return await self._run(call, prompt_items(prompts), on_error)
 
     async def token_embed(
         self,
@@ -120,17 +113,9 @@ class AsyncLLM:
         on_error: OnError = "raise",
     ) -> list[TokenEmbeddingRequestOutput]:
         """See `LLM.token_embed`."""
-        call = await asyncio.to_thread(
-            token_embed_call,
-            self.model,
-            prompts,
-            is_query=is_query,
-            prompt_name=prompt_name,
-            prompt=prompt,
-            params=pooling_params,
-            tokenization=tokenization_kwargs,
-        )
-        return await self._call(call, on_error)
+        before = {"prompt_name": prompt_name, "prompt": prompt}
+        call = token_embed_call(self.model, pooling_params, tokenization_kwargs, is_query=is_query, **before)
+        return await self._run(call, prompt_items(prompts), on_error)
 
     async def token_classify(
         self,
@@ -142,15 +127,10 @@ class AsyncLLM:
         on_error: OnError = "raise",
     ) -> list[TokenClassificationRequestOutput]:
         """See `LLM.token_classify`."""
-        call = await asyncio.to_thread(
-            token_classify_call,
-            self.model,
-            texts,
-            aggregation=aggregation,
-            ignore=ignore_labels,
-            tokenization=tokenization_kwargs,
+        call = token_classify_call(
+            self.model, aggregation=aggregation, ignore=ignore_labels, tokenization=tokenization_kwargs
         )
-        return await self._call(call, on_error)
+        return await self._run(call, prompt_list(texts), on_error)
 
     async def zero_shot(
         self,
@@ -162,8 +142,8 @@ class AsyncLLM:
         on_error: OnError = "raise",
     ) -> list[ZeroShotRequestOutput]:
         """See `LLM.zero_shot`."""
-        call = zero_shot_call(self.model, texts, labels, template=hypothesis_template, multi_label=multi_label)
-        return await self._call(call, on_error)
+        call = zero_shot_call(self.model, labels, template=hypothesis_template, multi_label=multi_label)
+        return await self._run(call, prompt_list(texts), on_error)
 
     async def reward(
         self,
@@ -175,15 +155,8 @@ class AsyncLLM:
         on_error: OnError = "raise",
     ) -> list[RewardRequestOutput]:
         """See `LLM.reward`."""
-        call = await asyncio.to_thread(
-            reward_call,
-            self.model,
-            prompts,
-            responses,
-            use_activation=use_activation,
-            tokenization=tokenization_kwargs,
-        )
-        return await self._call(call, on_error)
+        call = reward_call(self.model, use_activation=use_activation, tokenization=tokenization_kwargs)
+        return await self._run(call, conversations(prompts, responses), on_error)
 
     def close(self) -> None:
         """Stops the engine thread; calls that still wait fail."""
@@ -195,21 +168,26 @@ class AsyncLLM:
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.close)
 
-    async def _call(self, call: Call[OutputT], on_error: OnError) -> list[RequestOutput[OutputT]]:
-        return call.finish(await self._run(call.prompts, call.task, call.params, call.tokenization, on_error))
-
-    async def _run(
-        self, prompts: Any, task: Task, pooling_params: Any, tokenization_kwargs: Any, on_error: OnError
-    ) -> list[Outcome]:
+    async def _run(self, call: Call[OutputT], items: Sequence[Any], on_error: OnError) -> list[RequestOutput[OutputT]]:
         check_on_error(on_error)
-        listed = prompt_list(prompts)
-        params = PromptParams(pooling_params, tokenization_kwargs)
-        params.check_count(len(listed))
-        builder = RequestBuilder(self.model, task, params)
-        built = await asyncio.to_thread(builder.build, 0, listed)
-        failed = next((b for b in built if isinstance(b, PromptError)), None)
-        if failed is not None and on_error == "raise":
-            raise failed
+        call.params.check_count(len(items))
+        builder = RequestBuilder(self.model, call.task, call.params)
+        counts, built = await asyncio.to_thread(_build, call, items, builder)
+        owners = [index for index, count in enumerate(counts) for _ in range(count)]
+        for owner, request in zip(owners, built, strict=True):
+            if on_error == "raise" and isinstance(request, PromptError):
+                raise error_of(owner, request)
+        outcomes = iter(await self._outcomes(built))
+        outputs = [
+            call.output(index, item, list(itertools.islice(outcomes, count)))
+            for index, (item, count) in enumerate(zip(items, counts, strict=True))
+        ]
+        error = next((output.error for output in outputs if output.error is not None), None)
+        if error is not None and on_error == "raise":
+            raise error
+        return outputs
+
+    async def _outcomes(self, built: Sequence[Request | PromptError]) -> list[Outcome]:
         futures = [None if isinstance(b, PromptError) else self._worker.submit(b) for b in built]
         waiting = [asyncio.wrap_future(f) for f in futures if f is not None]
         finished = iter(await asyncio.gather(*waiting))
@@ -220,10 +198,15 @@ class AsyncLLM:
             else:
                 row: Finished = next(finished)
                 outcomes.append(Outcome(index, request.tokens.token_ids, row, row.error))
-        error = next((o.error for o in outcomes if o.error is not None), None)
-        if error is not None and on_error == "raise":
-            raise error
         return outcomes
+
+
+def _build(
+    call: Call[Any], items: Sequence[Any], builder: RequestBuilder
+) -> tuple[list[int], list[Request | PromptError]]:
+    """How many prompts each item has, and all of them."""
+    prompts = [call.prompts(item) for item in items]
+    return list(map(len, prompts)), builder.build(0, list(itertools.chain.from_iterable(prompts)))
 
 
 class _Worker:

@@ -4,16 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from jaxcls.config.embedder import Embedder
-from jaxcls.engine.call import Call
-from jaxcls.engine.request import Outcome
+from jaxcls.engine.call import Call, PromptParams
+from jaxcls.engine.request import Finished
 from jaxcls.engine.setup import Model
 from jaxcls.errors import ConfigError, PromptError
 from jaxcls.inputs.late import Preparation
-from jaxcls.inputs.prompt import TextPrompt, TokensPrompt, parse_prompt, prompt_list
-from jaxcls.outputs import EmbeddingOutput, RequestOutput, TokenEmbeddingOutput
+from jaxcls.inputs.prompt import TextPrompt, TokensPrompt, parse_prompt
+from jaxcls.outputs import EmbeddingOutput, TokenEmbeddingOutput
 from jaxcls.pooling_params import PoolingParams
+
+Params = PoolingParams | Sequence[PoolingParams] | None
 
 # What sentence-transformers knows of every embedder.
 _PROMPTS = {"query": "", "document": ""}
@@ -21,85 +24,87 @@ _PROMPTS = {"query": "", "document": ""}
 
 def embed_call(
     model: Model,
-    prompts: Any,
+    pooling: Params = None,
+    tokenization: dict[str, Any] | None = None,
     *,
     dimensions: int | None = None,
     prompt_name: str | None = None,
     prompt: str | None = None,
-    params: PoolingParams | Sequence[PoolingParams] | None = None,
-    tokenization: dict[str, Any] | None = None,
 ) -> Call[EmbeddingOutput]:
-    """Everything that is embedded, see `LLM.embed`."""
+    """An item is a prompt, see `LLM.embed`."""
     model.checkpoint.check_task("embed")
     prefix = _prefix(model, prompt_name, prompt)
-    return Call(
-        "embed",
-        [_read(item, prefix) for item in prompt_list(prompts)],
-        lambda outcomes: [_output(outcome) for outcome in outcomes],
-        _with_dimensions(params, dimensions),
-        tokenization,
-    )
+
+    def output(_: Any, rows: Sequence[Finished]) -> EmbeddingOutput:
+        # A copy: the row is a view of a whole step's array.
+        return EmbeddingOutput(rows[0].probs.copy())
+
+    params = PromptParams(_with_dimensions(pooling, dimensions), tokenization)
+    return Call("embed", output, expand=lambda item: [_read(item, prefix)], params=params)
 
 
 def token_embed_call(
     model: Model,
-    prompts: Any,
+    pooling: Params = None,
+    tokenization: dict[str, Any] | None = None,
     *,
     is_query: bool | None = None,
     prompt_name: str | None = None,
     prompt: str | None = None,
-    params: PoolingParams | Sequence[PoolingParams] | None = None,
-    tokenization: dict[str, Any] | None = None,
 ) -> Call[TokenEmbeddingOutput]:
-    """All tokens of everything that is embedded, see `LLM.token_embed`."""
+    """An item is a prompt, of late interaction models a query or a document; see `LLM.token_embed`."""
     model.checkpoint.check_task("token_embed")
-    embedder = model.checkpoint.embedder
-    assert embedder is not None
-    if (is_query is None) != (embedder.late is None):
-        raise ConfigError(
-            "this model prepares queries and documents differently: say is_query=True or False"
-            if embedder.late is not None
-            else f"{model.checkpoint.name} is no late interaction model: it knows no is_query"
-        )
+    late = None if model.checkpoint.embedder is None else model.checkpoint.embedder.late
     prefix = _prefix(model, prompt_name, prompt)
-    read = [_read(item, prefix) for item in prompt_list(prompts)]
-    skipped: frozenset[int] = frozenset()
-    if embedder.late is not None:
-        preparation = Preparation.of(model.tokenizer, embedder.late, is_query=bool(is_query))
-        read, skipped = preparation(read, tokenization), preparation.skipped
-        tokenization = None
-
+    if late is None and is_query is not None:
+        raise ConfigError(f"{model.checkpoint.name} is no late interaction model: it knows no is_query")
+    if late is None:
+        params = PromptParams(pooling, tokenization)
+        return Call("token_embed", _tokens, expand=lambda item: [_read(item, prefix)], params=params)
+    if is_query is None:
+        raise ConfigError("this model prepares queries and documents differently: say is_query=True or False")
+    if any(params.truncate_prompt_tokens is not None for params in _listed(pooling)):
+        raise ConfigError(
+            "pooling_params: the checkpoint says how long its texts are: leave truncate_prompt_tokens out"
+        )
+    prepare = Preparation.of(model.tokenizer, late, tokenization, is_query=is_query)
     return Call(
         "token_embed",
-        read,
-        lambda outcomes: [_token_output(outcome, skipped) for outcome in outcomes],
-        params,
-        tokenization,
+        lambda _, rows: _tokens(_, rows, prepare.skipped),
+        expand=lambda item: [prepare(_read(item, prefix))],
+        params=PromptParams(pooling),
     )
 
 
-def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """The cosine of two embeddings [D], in float64; 0 if one of them is zero."""
+def cosine(a: Float[np.ndarray, " D"], b: Float[np.ndarray, " D"]) -> float:
+    """The cosine of two embeddings, in float64; 0 if one of them is zero."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     lengths = np.linalg.norm(a) * np.linalg.norm(b)
     return float(a @ b / lengths) if lengths > 0 else 0.0
 
 
-def maxsim(query: np.ndarray, document: np.ndarray) -> float:
-    """How well a document's tokens [t, d] answer a query's [q, d], in float32: the best match of each, summed."""
-    return float((np.asarray(query, np.float32) @ np.asarray(document, np.float32).T).max(axis=1).sum())
+def maxsim(query: Float[np.ndarray, "q D"], document: Float[np.ndarray, "t D"]) -> float:
+    """How well a document's tokens answer a query's, in float32: the best product of each of these, summed."""
+    products = np.asarray(query, np.float32) @ np.asarray(document, np.float32).T
+    return float(products.max(axis=1).sum())
 
 
-def _prefix(model: Model, name: str | None, text: str | None) -> str | None:
-    """What is put before texts; None: nobody asks for anything."""
+def _tokens(_: Any, rows: Sequence[Finished], skipped: frozenset[int] = frozenset()) -> TokenEmbeddingOutput:
+    ids = rows[0].request.tokens.token_ids
+    kept = [i for i, token in enumerate(ids) if token not in skipped]
+    return TokenEmbeddingOutput(rows[0].probs[kept], [ids[i] for i in kept])
+
+
+def _prefix(model: Model, name: str | None, text: str | None) -> str:
+    """What is put before texts."""
     embedder = model.checkpoint.embedder or Embedder()
     if text is not None and name is not None:
         raise ConfigError("prompt_name and prompt both say what is put before a text: give one of them")
     known = {**_PROMPTS, **embedder.prompts}
-    name = name if text is not None or name is not None else embedder.default_prompt
+    name = embedder.default_prompt if name is None and text is None else name
     if name is not None and name not in known:
         raise ConfigError(f"prompt_name = {name!r}: this checkpoint has {', '.join(sorted(known))}")
-    prefix = text if name is None else known[name]
+    prefix = text or "" if name is None else known[name]
     if prefix and not embedder.pools_prompt:
         raise ConfigError(
             f"the Pooling module leaves the prompt {prefix!r} out of the mean (include_prompt is false), which is not "
@@ -108,40 +113,24 @@ def _prefix(model: Model, name: str | None, text: str | None) -> str | None:
     return prefix
 
 
-def _read(item: Any, prefix: str | None) -> TextPrompt | TokensPrompt | PromptError:
+def _read(item: Any, prefix: str) -> TextPrompt | TokensPrompt:
     """A text behind its prompt; token ids as they are."""
-    try:
-        parsed = parse_prompt(item)
-        if isinstance(parsed, TextPrompt) and parsed.text_pair is not None:
-            raise PromptError("an embedding is one of a text, not of a pair: give both as texts of their own")
-        return TextPrompt((prefix or "") + parsed.text) if isinstance(parsed, TextPrompt) else parsed
-    except PromptError as error:
-        return error
+    parsed = parse_prompt(item)
+    if isinstance(parsed, TokensPrompt):
+        return parsed
+    if parsed.text_pair is not None:
+        raise PromptError("an embedding is one of a text, not of a pair: give both as texts of their own")
+    return TextPrompt(prefix + parsed.text)
 
 
-def _with_dimensions(
-    params: PoolingParams | Sequence[PoolingParams] | None, dimensions: int | None
-) -> PoolingParams | Sequence[PoolingParams] | None:
+def _with_dimensions(params: Params, dimensions: int | None) -> Params:
     if dimensions is None:
         return params
-    listed = [params or PoolingParams()] if params is None or isinstance(params, PoolingParams) else list(params)
-    if any(one.dimensions is not None for one in listed):
+    if any(given.dimensions is not None for given in _listed(params)):
         raise ConfigError("dimensions are given both to the call and in pooling_params: give one of them")
-    values = [PoolingParams(**{**one.model_dump(), "dimensions": dimensions}) for one in listed]
-    return values[0] if params is None or isinstance(params, PoolingParams) else values
+    values = [PoolingParams(**{**given.model_dump(), "dimensions": dimensions}) for given in _listed(params)]
+    return values if isinstance(params, Sequence) else values[0]
 
 
-def _output(outcome: Outcome) -> RequestOutput[EmbeddingOutput]:
-    output = None
-    if outcome.error is None and outcome.finished is not None:
-        # A copy: the row is a view of a whole step's array.
-        output = EmbeddingOutput(outcome.finished.probs.copy())
-    return RequestOutput(str(outcome.index), output, outcome.token_ids, outcome.error)
-
-
-def _token_output(outcome: Outcome, skipped: frozenset[int]) -> RequestOutput[TokenEmbeddingOutput]:
-    output = None
-    if outcome.error is None and outcome.finished is not None:
-        kept = [i for i, token in enumerate(outcome.token_ids) if token not in skipped]
-        output = TokenEmbeddingOutput(outcome.finished.probs[kept], [outcome.token_ids[i] for i in kept])
-    return RequestOutput(str(outcome.index), output, outcome.token_ids, outcome.error)
+def _listed(params: Params) -> Sequence[PoolingParams]:
+    return params if isinstance(params, Sequence) else [params or PoolingParams()]

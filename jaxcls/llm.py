@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Unpack, get_args
+from typing import Any, Unpack
 
+from jaxcls.classify import PoolingTask, classify_call, encode_call
 from jaxcls.config.engine import EngineOptions, engine_config
 from jaxcls.embed import embed_call, token_embed_call
 from jaxcls.engine.call import Call
 from jaxcls.engine.engine import Engine
-from jaxcls.engine.pipeline import OnError, Pipeline, PromptParams
-from jaxcls.engine.request import Task
+from jaxcls.engine.pipeline import OnError, Pipeline
 from jaxcls.engine.setup import Model, load_model
 from jaxcls.engine.stats import Stats
 from jaxcls.errors import ConfigError
@@ -26,12 +26,11 @@ from jaxcls.outputs import (
     ZeroShotRequestOutput,
 )
 from jaxcls.pooling_params import PoolingParams
-from jaxcls.reward import reward_call
+from jaxcls.reward import conversations, reward_call
 from jaxcls.spans import Aggregation
 from jaxcls.token_classify import token_classify_call
 from jaxcls.zero_shot import HYPOTHESIS, zero_shot_call
 
-PoolingTask = Literal["classify", "token_classify", "embed", "token_embed"]
 UseTqdm = bool | Callable[..., Any]
 
 
@@ -88,8 +87,8 @@ class LLM:
             PromptError: a prompt that cannot be classified (on_error="raise").
             ConfigError: arguments that make no sense.
         """
-        pipeline = self._pipeline("classify", prompts, pooling_params, tokenization_kwargs, on_error)
-        return self._collect(map(self.model.classification, pipeline), len(pipeline), use_tqdm)
+        call = classify_call(self.model, pooling_params, tokenization_kwargs)
+        return self._run(call, prompt_items(prompts), use_tqdm, on_error)
 
     def classify_stream(
         self,
@@ -101,10 +100,29 @@ class LLM:
         use_tqdm: UseTqdm = False,
     ) -> Iterator[ClassificationRequestOutput]:
         """`classify` for inputs of any size: reads prompts as it goes, in bounded memory, results in input order."""
-        params = PromptParams(pooling_params, tokenization_kwargs)
-        pipeline = Pipeline(self.model, prompts, "classify", params, on_error)
-        outputs = map(self.model.classification, pipeline)
-        return iter(_bar(use_tqdm, outputs, None)) if use_tqdm else outputs
+        call = classify_call(self.model, pooling_params, tokenization_kwargs)
+        return self.stream(call, prompts, use_tqdm=use_tqdm, on_error=on_error)
+
+    def stream(
+        self, call: Call[OutputT], items: Iterable[Any], *, on_error: OnError = "raise", use_tqdm: UseTqdm = False
+    ) -> Iterator[RequestOutput[OutputT]]:
+        """Any call over items of any number: reads them as it goes, in bounded memory, results in input order.
+
+        Example:
+            >>> call = zero_shot_call(llm.model, ["technology", "cooking"])
+            >>> for out in llm.stream(call, open("texts.txt")): ...
+
+        Args:
+            call: what `classify_call`, `embed_call`, `zero_shot_call` and the like make for this model.
+            items: what the method of that name takes a list of.
+            on_error: see `classify`.
+            use_tqdm: see `classify`.
+
+        Raises:
+            PromptError: an item that cannot be scored (on_error="raise"), while the results are read.
+            ConfigError: arguments that make no sense.
+        """
+        return iter(_bar(use_tqdm, Pipeline(self.model, call, items, on_error), None))
 
     def encode(
         self,
@@ -120,9 +138,8 @@ class LLM:
 
         Args and errors are those of `classify`; `pooling_task` must be given.
         """
-        task = check_task(pooling_task)
-        pipeline = self._pipeline(task, prompts, pooling_params, tokenization_kwargs, on_error)
-        return self._collect(map(self.model.pooling, pipeline), len(pipeline), use_tqdm)
+        call = encode_call(self.model, pooling_task, pooling_params, tokenization_kwargs)
+        return self._run(call, prompt_items(prompts), use_tqdm, on_error)
 
     def embed(
         self,
@@ -153,16 +170,9 @@ class LLM:
             PromptError: a prompt that cannot be embedded (on_error="raise").
             ConfigError: the model is no embedder, or arguments that make no sense.
         """
-        call = embed_call(
-            self.model,
-            prompts,
-            dimensions=dimensions,
-            prompt_name=prompt_name,
-            prompt=prompt,
-            params=pooling_params,
-            tokenization=tokenization_kwargs,
-        )
-        return self._run(call, use_tqdm, on_error)
+        before = {"prompt_name": prompt_name, "prompt": prompt}
+        call = embed_call(self.model, pooling_params, tokenization_kwargs, dimensions=dimensions, **before)
+        return self._run(call, prompt_items(prompts), use_tqdm, on_error)
 
     def token_embed(
         self,
@@ -193,16 +203,9 @@ class LLM:
             PromptError: a prompt that cannot be embedded (on_error="raise").
             ConfigError: the model is no embedder, or arguments that make no sense.
         """
-        call = token_embed_call(
-            self.model,
-            prompts,
-            is_query=is_query,
-            prompt_name=prompt_name,
-            prompt=prompt,
-            params=pooling_params,
-            tokenization=tokenization_kwargs,
-        )
-        return self._run(call, use_tqdm, on_error)
+        before = {"prompt_name": prompt_name, "prompt": prompt}
+        call = token_embed_call(self.model, pooling_params, tokenization_kwargs, is_query=is_query, **before)
+        return self._run(call, prompt_items(prompts), use_tqdm, on_error)
 
     def token_classify(
         self,
@@ -231,13 +234,9 @@ class LLM:
             ConfigError: the model's head is not one for tokens.
         """
         call = token_classify_call(
-            self.model,
-            texts,
-            aggregation=aggregation,
-            ignore=ignore_labels,
-            tokenization=tokenization_kwargs,
+            self.model, aggregation=aggregation, ignore=ignore_labels, tokenization=tokenization_kwargs
         )
-        return self._run(call, use_tqdm, on_error)
+        return self._run(call, prompt_list(texts), use_tqdm, on_error)
 
     def zero_shot(
         self,
@@ -257,15 +256,15 @@ class LLM:
             hypothesis_template: the sentence, with {} where the label goes.
             multi_label: False: scores are a softmax over the labels. True, or one label: each label's entailment
                 against its contradiction, so that several may be true.
-            use_tqdm: see `classify`; it counts pairs of a text and a label.
+            use_tqdm: see `classify`.
             on_error: see `classify`.
 
         Raises:
             PromptError: a text that cannot be classified (on_error="raise").
             ConfigError: no NLI model, or labels and template that make no sense.
         """
-        call = zero_shot_call(self.model, texts, labels, template=hypothesis_template, multi_label=multi_label)
-        return self._run(call, use_tqdm, on_error)
+        call = zero_shot_call(self.model, labels, template=hypothesis_template, multi_label=multi_label)
+        return self._run(call, prompt_list(texts), use_tqdm, on_error)
 
     def reward(
         self,
@@ -293,10 +292,8 @@ class LLM:
             PromptError: a prompt that cannot be scored (on_error="raise").
             ConfigError: arguments that make no sense.
         """
-        call = reward_call(
-            self.model, prompts, responses, use_activation=use_activation, tokenization=tokenization_kwargs
-        )
-        return self._run(call, use_tqdm, on_error)
+        call = reward_call(self.model, use_activation=use_activation, tokenization=tokenization_kwargs)
+        return self._run(call, conversations(prompts, responses), use_tqdm, on_error)
 
     def warmup(self, *, use_tqdm: UseTqdm = True) -> None:
         """Compiles every bucket of the checkpoint's own task now, so that no later call waits for the compiler."""
@@ -306,44 +303,22 @@ class LLM:
         for _ in _bar(use_tqdm, warmup, total, desc="Compiling buckets", unit="bucket"):
             pass
 
-    def _pipeline(
-        self, task: Task, prompts: Any, pooling_params: Any, tokenization_kwargs: dict[str, Any] | None, on_error: str
-    ) -> Pipeline:
-        if isinstance(prompts, dict) and "data" in prompts:
-            raise ConfigError("the 'data' field belongs to plugin models; give 'prompt' or 'prompt_token_ids'")
-        return Pipeline(
-            self.model, prompt_list(prompts), task, PromptParams(pooling_params, tokenization_kwargs), on_error
-        )
-
-    def _run(self, call: Call[OutputT], use_tqdm: UseTqdm, on_error: str) -> list[RequestOutput[OutputT]]:
-        params = PromptParams(call.params, call.tokenization)
-        pipeline = Pipeline(self.model, call.prompts, call.task, params, on_error)
-        return call.finish(self._collect(iter(pipeline), len(pipeline), use_tqdm))
-
-    def _collect(self, outputs: Iterator[Any], total: int, use_tqdm: UseTqdm) -> list[Any]:
-        return list(_bar(use_tqdm, outputs, total))
+    def _run(
+        self, call: Call[OutputT], items: Sequence[Any], use_tqdm: UseTqdm, on_error: str
+    ) -> list[RequestOutput[OutputT]]:
+        return list(_bar(use_tqdm, Pipeline(self.model, call, items, on_error), len(items)))
 
 
-def check_task(task: str | None) -> Task:
-    """The pooling task of `encode`.
+def prompt_items(prompts: Any) -> list[Any]:
+    """The prompts of `classify` and `encode`.
 
     Raises:
-        ConfigError: none given, or one that classifiers do not have.
+        PromptError: no prompts.
+        ConfigError: a plugin's.
     """
-    match task:
-        case "classify" | "token_classify" | "embed" | "token_embed":
-            return task
-        case None:
-            raise ConfigError(
-                "encode needs pooling_task: 'classify' or 'embed' (one row a prompt), 'token_classify' or "
-                "'token_embed' (one row a token)"
-            )
-        case "score":
-            raise ConfigError("the `score` task was removed; use `classify` instead")
-        case "encode":
-            raise ConfigError("the `encode` task was removed; use `token_embed` or `token_classify` instead")
-        case _:
-            raise ConfigError(f"unsupported task {task!r}; supported are {', '.join(map(repr, get_args(Task)))}")
+    if isinstance(prompts, dict) and "data" in prompts:
+        raise ConfigError("the 'data' field belongs to plugin models; give 'prompt' or 'prompt_token_ids'")
+    return prompt_list(prompts)
 
 
 def _bar(

@@ -4,37 +4,33 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxcls.config.pooler import TOKEN_POOLING
-from jaxcls.engine.call import Call
-from jaxcls.engine.request import Outcome
+from jaxcls.engine.call import Call, PromptParams
+from jaxcls.engine.request import Finished
 from jaxcls.engine.setup import Model
 from jaxcls.errors import PromptError
 from jaxcls.inputs.chat import check_messages, is_conversation
 from jaxcls.inputs.prompt import Prompt, prompt_list
-from jaxcls.outputs import RequestOutput, RewardOutput
+from jaxcls.outputs import RewardOutput
 from jaxcls.pooling_params import PoolingParams
 
 Conversation = list[dict[str, Any]]
 
 
 def reward_call(
-    model: Model,
-    prompts: Any,
-    responses: Sequence[str] | None,
-    *,
-    use_activation: bool | None,
-    tokenization: dict[str, Any] | None,
+    model: Model, *, use_activation: bool | None = None, tokenization: dict[str, Any] | None = None
 ) -> Call[RewardOutput]:
-    """Everything that is scored, see `LLM.reward`."""
-    if use_activation is None:
-        use_activation = model.checkpoint.pooling_type == "STEP"
-    items = conversations(prompts, responses)
-    return Call(
-        "token_classify" if model.checkpoint.pooling_type in TOKEN_POOLING else "classify",
-        [_read(model, item) for item in items],
-        lambda outcomes: [_output(model, outcome, use_activation=use_activation) for outcome in outcomes],
-        PoolingParams(use_activation=use_activation),
-        tokenization,
-    )
+    """An item is a conversation or a prompt, see `LLM.reward`."""
+    checkpoint = model.checkpoint
+    activate = checkpoint.pooling_type == "STEP" if use_activation is None else use_activation
+    good = _good_class(model)
+
+    def output(_: Any, rows: Sequence[Finished]) -> RewardOutput:
+        data = model.rows(rows[0], rows[0].probs if activate else rows[0].logits)
+        return RewardOutput(data.copy(), checkpoint.labels.names, good)
+
+    params = PromptParams(PoolingParams(use_activation=activate), tokenization)
+    task = "token_classify" if checkpoint.pooling_type in TOKEN_POOLING else "classify"
+    return Call(task, output, expand=lambda item: [_prompt(model, item)], params=params)
 
 
 def conversations(prompts: Any, responses: Sequence[str] | None) -> list[Any]:
@@ -71,21 +67,6 @@ def _prompt(model: Model, item: Any) -> Prompt:
             )
         return item[0]["content"], item[1]["content"]
     return model.tokenizer.rendered(template.render(item))
-
-
-def _read(model: Model, item: Any) -> Prompt | PromptError:
-    try:
-        return _prompt(model, item)
-    except PromptError as error:
-        return error
-
-
-def _output(model: Model, outcome: Outcome, *, use_activation: bool) -> RequestOutput[RewardOutput]:
-    output = None
-    if outcome.error is None and outcome.finished is not None:
-        rows = outcome.finished.probs if use_activation else outcome.finished.logits
-        output = RewardOutput(model.rows(outcome, rows).copy(), model.checkpoint.labels.names, _good_class(model))
-    return RequestOutput(str(outcome.index), output, outcome.token_ids, outcome.error)
 
 
 def _good_class(model: Model) -> int:

@@ -1,58 +1,55 @@
 """Texts -> spans: offsets on the way in, aggregation on the way out."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxcls.engine.call import Call
-from jaxcls.engine.request import Outcome
+from jaxcls.engine.call import Call, PromptParams
+from jaxcls.engine.request import Finished
 from jaxcls.engine.setup import Model
 from jaxcls.errors import ConfigError, PromptError
-from jaxcls.inputs.prompt import TextPrompt, parse_prompt, prompt_list
-from jaxcls.inputs.tokenize import TextTokenizer, TextTokens, tokenize_options
-from jaxcls.outputs import RequestOutput, TokenClassificationOutput
+from jaxcls.inputs.prompt import TextPrompt, parse_prompt
+from jaxcls.inputs.tokenize import TextTokenizer, TextTokens
+from jaxcls.outputs import TokenClassificationOutput
 from jaxcls.pooling_params import PoolingParams
 from jaxcls.spans import AGGREGATIONS, Aggregation, Token, spans
 
 
 def token_classify_call(
-    model: Model, texts: Any, *, aggregation: Aggregation, ignore: Sequence[str], tokenization: dict[str, Any] | None
+    model: Model,
+    *,
+    aggregation: Aggregation = "none",
+    ignore: Sequence[str] = ("O",),
+    tokenization: dict[str, Any] | None = None,
 ) -> Call[TokenClassificationOutput]:
-    """Every text, tokenised with offsets; see `LLM.token_classify`."""
+    """An item is a text, see `LLM.token_classify`."""
     _check_head(model)
     if aggregation not in AGGREGATIONS:
         raise ConfigError(f"aggregation must be one of {', '.join(AGGREGATIONS)}, got {aggregation!r}")
-    options = tokenize_options(tokenization, max_len=model.checkpoint.max_len)
-    read = model.tokenizer.with_offsets([_text(text) for text in prompt_list(texts)], options)
-    names, backend = model.checkpoint.labels.names, model.tokenizer.backend
-    decoder = None if backend is None else backend.decoder
+    tokenizer = model.tokenizer
+    if tokenizer.backend is None or tokenizer.template is not None:
+        raise ConfigError("tokens are found in texts: this needs a tokenizer, and no prompt_template")
+    names, decoder = model.checkpoint.labels.names, tokenizer.backend.decoder
     join = " ".join if decoder is None else decoder.decode
 
-    def output(outcome: Outcome, text: TextTokens | PromptError) -> RequestOutput[TokenClassificationOutput]:
-        found = None
-        if outcome.error is None and outcome.finished is not None and isinstance(text, TextTokens):
-            tokens = _tokens(model.tokenizer, text, outcome.finished.probs)
-            found = TokenClassificationOutput(spans(tokens, names, aggregation, ignore=ignore, join=join))
-        return RequestOutput(str(outcome.index), found, outcome.token_ids, outcome.error)
+    def output(_: Any, rows: Sequence[Finished]) -> TokenClassificationOutput:
+        text = rows[0].request.tokens
+        assert isinstance(text, TextTokens)
+        tokens = _tokens(tokenizer, text, rows[0].probs)
+        return TokenClassificationOutput(spans(tokens, names, aggregation, ignore=ignore, join=join))
 
-    return Call(
-        "token_classify",
-        [text if isinstance(text, PromptError) else text.prompt for text in read],
-        lambda outcomes: [output(outcome, text) for outcome, text in zip(outcomes, read, strict=True)],
-        PoolingParams(use_activation=True),
-    )
+    params = PromptParams(PoolingParams(use_activation=True), tokenization)
+    return Call("token_classify", output, expand=_text, params=params)
 
 
-def _text(text: Any) -> TextPrompt | PromptError:
-    try:
-        prompt = parse_prompt(text)
-    except PromptError as error:
-        return error
+def _text(item: Any) -> list[TextPrompt]:
+    prompt = parse_prompt(item)
     if not isinstance(prompt, TextPrompt) or prompt.text_pair is not None:
-        return PromptError("token_classify takes texts, one string each: spans lie in a text")
-    return prompt
+        raise PromptError("token_classify takes texts, one string each: spans lie in a text")
+    return [dataclasses.replace(prompt, located=True)]
 
 
 def _check_head(model: Model) -> None:

@@ -1,17 +1,15 @@
 """Zero-shot classification: an NLI model says whether "This example is {label}." follows from a text."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from jaxcls.config.labels import Labels
-from jaxcls.engine.call import Call
-from jaxcls.engine.request import Outcome
+from jaxcls.engine.call import Call, PromptParams
+from jaxcls.engine.request import Finished
 from jaxcls.engine.setup import Model
 from jaxcls.errors import ConfigError
-from jaxcls.inputs.prompt import prompt_list
-from jaxcls.outputs import RequestOutput, ZeroShotOutput
+from jaxcls.outputs import ZeroShotOutput
 
 HYPOTHESIS = "This example is {}."
 # A text too long is cut, never its label.
@@ -19,19 +17,26 @@ _TRUNCATION = {"truncation": "only_first"}
 
 
 def zero_shot_call(
-    model: Model, texts: Any, labels: Sequence[str] | str, *, template: str, multi_label: bool
+    model: Model, labels: Sequence[str] | str, *, template: str = HYPOTHESIS, multi_label: bool = False
 ) -> Call[ZeroShotOutput]:
-    """Every text with every label, see `LLM.zero_shot`."""
+    """An item is a text, which meets every label; see `LLM.zero_shot`."""
     model.checkpoint.check_task("classify")
     names, classes = candidate_labels(labels), nli_classes(model.checkpoint.labels)
     sentences = hypotheses(names, template)
-    pairs = [(text, sentence) for text in prompt_list(texts) for sentence in sentences]
+    alone = multi_label or len(names) == 1
 
-    def finish(outcomes: list[Outcome]) -> list[RequestOutput[ZeroShotOutput]]:
-        groups = [outcomes[first : first + len(names)] for first in range(0, len(outcomes), len(names))]
-        return [_output(i, group, names, classes, multi_label=multi_label) for i, group in enumerate(groups)]
+    def output(_: str, rows: Sequence[Finished]) -> ZeroShotOutput:
+        logits = np.stack([row.logits for row in rows]).astype(np.float64)
+        scores = _scores(logits, classes, multi_label=alone)
+        order = np.argsort(-scores, kind="stable")
+        return ZeroShotOutput([names[i] for i in order], scores[order].tolist())
 
-    return Call("classify", pairs, finish, tokenization=_TRUNCATION)
+    return Call(
+        "classify",
+        output,
+        expand=lambda text: [(text, sentence) for sentence in sentences],
+        params=PromptParams(tokenization=_TRUNCATION),
+    )
 
 
 def candidate_labels(labels: Sequence[str] | str) -> list[str]:
@@ -83,20 +88,6 @@ def nli_classes(labels: Labels) -> tuple[int, int]:
     # Where no name says it, the first class, or the last if entailment is the first.
     contradiction = named[0] if len(named) == 1 else (len(labels.names) - 1 if entailment == 0 else 0)
     return entailment, contradiction
-
-
-def _output(
-    number: int, group: list[Outcome], names: list[str], classes: tuple[int, int], *, multi_label: bool
-) -> RequestOutput[ZeroShotOutput]:
-    """The result of a text, of one outcome a label; one that failed fails its text."""
-    ids = [token for outcome in group for token in outcome.token_ids]
-    error = next((outcome.error for outcome in group if outcome.error is not None), None)
-    if error is not None:
-        return RequestOutput(str(number), None, ids, error)
-    logits = np.stack([outcome.finished.logits for outcome in group if outcome.finished is not None])
-    scores = _scores(logits.astype(np.float64), classes, multi_label=multi_label or len(names) == 1)
-    order = np.argsort(-scores, kind="stable")
-    return RequestOutput(str(number), ZeroShotOutput([names[i] for i in order], scores[order].tolist()), ids)
 
 
 def _scores(logits: np.ndarray, classes: tuple[int, int], *, multi_label: bool) -> np.ndarray:

@@ -1,17 +1,20 @@
-"""Prompts -> outcomes in input order: a window is tokenised on a thread while the device works on the one before."""
+"""Items -> outputs in input order: a window is tokenised on a thread while the device works on the one before."""
 
 import dataclasses
 import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
+from jaxcls.engine.call import Call, EnginePrompt, PromptParams
 from jaxcls.engine.engine import Engine
 from jaxcls.engine.request import Finished, Outcome, Request, Task
 from jaxcls.engine.setup import Model
 from jaxcls.errors import ConfigError, PromptError
 from jaxcls.inputs.prompt import TextPrompt, TokensPrompt, parse_prompt
 from jaxcls.inputs.tokenize import TokenizeOptions, check_max_tokens, tokenize_options
+from jaxcls.outputs import OutputT, RequestOutput
 from jaxcls.pooling_params import PoolingParams
 
 # Prompts planned together: enough to pack rows well, few enough to bound memory.
@@ -25,28 +28,6 @@ def check_on_error(on_error: str) -> None:
     """Raises ConfigError unless `on_error` is one of the two it can be."""
     if on_error not in ("raise", "return"):
         raise ConfigError(f"on_error must be 'raise' or 'return', got {on_error!r}")
-
-
-@dataclasses.dataclass(frozen=True)
-class PromptParams:
-    """Parameters of a call: one PoolingParams for all prompts, or one each; and tokenization_kwargs."""
-
-    pooling: PoolingParams | Sequence[PoolingParams] | None
-    tokenization: dict[str, Any] | None
-
-    def check_count(self, num_prompts: int) -> None:
-        """Raises ConfigError unless there are as many params as prompts, where they are a list."""
-        if isinstance(self.pooling, Sequence) and len(self.pooling) != num_prompts:
-            raise ConfigError(f"{num_prompts} prompts but {len(self.pooling)} pooling_params: give one, or one each")
-
-    def at(self, index: int) -> PoolingParams:
-        """The params of one prompt."""
-        params = self.pooling[index] if isinstance(self.pooling, Sequence) else self.pooling
-        if params is None:
-            return PoolingParams()
-        if not isinstance(params, PoolingParams):
-            raise ConfigError(f"pooling_params must be PoolingParams, got {type(params).__name__}")
-        return params
 
 
 class RequestBuilder:
@@ -102,35 +83,53 @@ class RequestBuilder:
         return wanted
 
 
-class Pipeline:
-    """One call of `classify` or `encode`; iterate to run it. A sized input gives a sized pipeline."""
+class Pipeline(Generic[OutputT]):
+    """A call over items; iterate to run it. A sized input gives a sized pipeline."""
 
-    def __init__(self, model: Model, prompts: Iterable[Any], task: Task, params: PromptParams, on_error: str):
+    def __init__(self, model: Model, call: Call[OutputT], items: Iterable[Any], on_error: str):
         check_on_error(on_error)
-        self._model, self._prompts, self._on_error = model, prompts, on_error
-        self._builder = RequestBuilder(model, task, params)
-        if isinstance(prompts, Sequence):
-            params.check_count(len(prompts))
+        self._model, self._call, self._items, self._on_error = model, call, items, on_error
+        self._builder = RequestBuilder(model, call.task, call.params)
+        if isinstance(items, Sequence):
+            call.params.check_count(len(items))
 
     def __len__(self) -> int:
-        if not isinstance(self._prompts, Sequence):
-            raise TypeError("the prompts are a stream of unknown length")
-        return len(self._prompts)
+        if not isinstance(self._items, Sequence):
+            raise TypeError("the items are a stream of unknown length")
+        return len(self._items)
 
-    def __iter__(self) -> Iterator[Outcome]:
+    def __iter__(self) -> Iterator[RequestOutput[OutputT]]:
+        # Items that have been read, and whose outcomes have not come.
+        waiting: deque[tuple[Any, int]] = deque()
+        outcomes = self._in_order(self._prompts(waiting))
+        for index, first in enumerate(outcomes):
+            item, count = waiting.popleft()
+            output = self._call.output(index, item, [first, *itertools.islice(outcomes, count - 1)])
+            if output.error is not None and self._on_error == "raise":
+                raise output.error
+            yield output
+
+    def _prompts(self, waiting: deque[tuple[Any, int]]) -> Iterator[EnginePrompt]:
+        """The prompts of all items; notes each item, and how many are its own."""
+        for item in self._items:
+            prompts = self._call.prompts(item)
+            waiting.append((item, len(prompts)))
+            yield from prompts
+
+    def _in_order(self, prompts: Iterator[EnginePrompt]) -> Iterator[Outcome]:
         # An engine a call: calls from several threads share nothing but the compiled steps.
         engine = Engine(self._model.runner, self._model.ladder, self._model.stats)
         done: dict[int, Outcome] = {}
         following = 0
-        for outcome in self._outcomes(engine):
+        for outcome in self._outcomes(engine, prompts):
             done[outcome.index] = outcome
             while following in done:
-                yield self._released(done.pop(following))
+                yield done.pop(following)
                 following += 1
 
-    def _outcomes(self, engine: Engine) -> Iterator[Outcome]:
+    def _outcomes(self, engine: Engine, prompts: Iterator[EnginePrompt]) -> Iterator[Outcome]:
         """Outcomes as they come. A window is dispatched whole before the next, so few results wait for their turn."""
-        for requests in self._windows():
+        for requests in self._windows(prompts):
             for request in requests:
                 if isinstance(request, PromptError):
                     yield Outcome(request.index or 0, [], None, request)
@@ -139,9 +138,8 @@ class Pipeline:
             yield from map(_outcome, engine.dispatch())
         yield from map(_outcome, engine.drain())
 
-    def _windows(self) -> Iterator[list[Request | PromptError]]:
+    def _windows(self, prompts: Iterator[EnginePrompt]) -> Iterator[list[Request | PromptError]]:
         """Built windows, the next one in preparation; what fits in one is built here, without a thread."""
-        prompts = iter(self._prompts)
         window, first = list(itertools.islice(prompts, WINDOW)), 0
         if len(window) < WINDOW:
             yield self._builder.build(first, window)
@@ -157,11 +155,6 @@ class Pipeline:
                 window = list(itertools.islice(prompts, WINDOW))
             if ahead is not None:
                 yield ahead.result()
-
-    def _released(self, outcome: Outcome) -> Outcome:
-        if outcome.error is not None and self._on_error == "raise":
-            raise outcome.error
-        return outcome
 
 
 def _outcome(finished: Finished) -> Outcome:

@@ -12,17 +12,10 @@ from jaxcls.engine.buckets import Ladder
 from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint, open_tokenizer
 from jaxcls.engine.converted import load_weights
 from jaxcls.engine.load import abstract_model, ladder, set_compilation_cache, with_weights
-from jaxcls.engine.request import Outcome
+from jaxcls.engine.request import Finished
 from jaxcls.engine.runner import ModelRunner
 from jaxcls.engine.stats import Stats
 from jaxcls.inputs.tokenize import TextTokenizer
-from jaxcls.outputs import (
-    ClassificationRequestOutput,
-    PoolingOutput,
-    PoolingRequestOutput,
-    RequestOutput,
-    classification_output,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,30 +29,10 @@ class Model:
     ladder: Ladder
     stats: Stats
 
-    def classification(self, outcome: Outcome) -> ClassificationRequestOutput:
-        """The public output of one `classify` request."""
-        outputs = None
-        if outcome.error is None and outcome.finished is not None:
-            exclusive = self.checkpoint.activation.name == "softmax"
-            finished = outcome.finished
-            outputs = classification_output(
-                finished.probs, finished.logits, self.checkpoint.labels, exclusive=exclusive
-            )
-        return RequestOutput(str(outcome.index), outputs, outcome.token_ids, outcome.error)
-
-    def pooling(self, outcome: Outcome) -> PoolingRequestOutput:
-        """The public output of one `encode` request."""
-        outputs = None
-        if outcome.error is None and outcome.finished is not None:
-            # Copies: the rows are views of a whole step's array.
-            probs, logits = (self.rows(outcome, x) for x in (outcome.finished.probs, outcome.finished.logits))
-            outputs = PoolingOutput(probs.copy(), logits.copy())
-        return RequestOutput(str(outcome.index), outputs, outcome.token_ids, outcome.error)
-
-    def rows(self, outcome: Outcome, values: Float[np.ndarray, "*rows C"]) -> Float[np.ndarray, "*kept C"]:
+    def rows(self, finished: Finished, values: Float[np.ndarray, "*rows C"]) -> Float[np.ndarray, "*kept C"]:
         """What of a request's rows is given: of process rewards those where a step ends, else all."""
         tag = self.checkpoint.step_tag_id
-        return values if tag is None else values[np.asarray(outcome.token_ids) == tag]
+        return values if tag is None else values[np.asarray(finished.request.tokens.token_ids) == tag]
 
 
 @collector_paused()

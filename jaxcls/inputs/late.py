@@ -1,7 +1,7 @@
 """Queries and documents of late interaction models, as PyLate gives them to the network."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from jaxcls.config.files import read_json
@@ -9,9 +9,7 @@ from jaxcls.config.late import LateInteraction
 from jaxcls.errors import ConfigError, PromptError
 from jaxcls.inputs.load_tokenizer import token_id
 from jaxcls.inputs.prompt import TextPrompt, TokensPrompt
-from jaxcls.inputs.tokenize import TextTokenizer, tokenize_options
-
-Read = TextPrompt | TokensPrompt | PromptError
+from jaxcls.inputs.tokenize import TextTokenizer, TokenizeOptions, tokenize_options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +18,7 @@ class Preparation:
 
     Attributes:
         tokenizer: of the model.
+        options: how a text is tokenised, without its prefix.
         length: tokens to which it is cut.
         prefix: the token after the first; None: none is put there.
         expansion: the token that fills it to its length; None: it is not filled.
@@ -28,6 +27,7 @@ class Preparation:
     """
 
     tokenizer: TextTokenizer
+    options: TokenizeOptions
     length: int
     prefix: int | None
     expansion: int | None
@@ -35,54 +35,47 @@ class Preparation:
     skipped: frozenset[int]
 
     @classmethod
-    def of(cls, tokenizer: TextTokenizer, late: LateInteraction, *, is_query: bool) -> "Preparation":
+    def of(
+        cls, tokenizer: TextTokenizer, late: LateInteraction, tokenization: Mapping[str, Any] | None, *, is_query: bool
+    ) -> "Preparation":
         """The preparation that a checkpoint's settings ask for.
 
         Raises:
-            ConfigError: there is no tokenizer, or it lacks a token that the settings name.
+            ConfigError: there is no tokenizer, it lacks a token that the settings name, or `tokenization` truncates.
         """
         backend = tokenizer.backend
         if backend is None:
             raise ConfigError("queries and documents are prepared by the tokenizer, which this LLM has none of")
-        prefix = late.query_prefix if is_query else late.document_prefix
+        prefix, length = late.document_prefix, late.document_length
+        if is_query:
+            prefix, length = late.query_prefix, late.query_length
+        options = tokenize_options(tokenization, max_len=tokenizer.max_len)
+        if options.max_tokens is not None:
+            raise ConfigError(f"texts are cut to the {length} tokens that the checkpoint says: leave truncation out")
         # A word that is no token cannot be left out.
-        words = () if is_query else late.skiplist_words
-        skipped = (backend.token_to_id(word) for word in words)
+        skipped = (backend.token_to_id(word) for word in late.skiplist_words if not is_query)
         return cls(
             tokenizer=tokenizer,
-            length=late.query_length if is_query else late.document_length,
+            options=dataclasses.replace(options, max_tokens=length - bool(prefix)),
+            length=length,
             prefix=token_id(backend, prefix, whole=True) if prefix else None,
             expansion=_mask_id(tokenizer) if is_query and late.do_query_expansion else None,
             expansion_is_seen=late.attend_to_expansion_tokens,
             skipped=frozenset(token for token in skipped if token is not None),
         )
 
-    def __call__(
-        self, prompts: Sequence[Read], tokenization: Mapping[str, Any] | None
-    ) -> list[TokensPrompt | PromptError]:
-        """Token ids of every text, or the error that it has.
+    def __call__(self, prompt: TextPrompt | TokensPrompt) -> TokensPrompt:
+        """Token ids of a text.
 
         Raises:
-            ConfigError: `tokenization` that truncates: the checkpoint says how long its texts are.
+            PromptError: it cannot be tokenised, or is token ids already.
         """
-        options = tokenize_options(tokenization, max_len=self.tokenizer.max_len)
-        if options.max_tokens is not None:
-            raise ConfigError(
-                f"texts are cut to the {self.length} tokens that the checkpoint says: leave truncation out"
-            )
-        options = dataclasses.replace(options, max_tokens=self.length - (self.prefix is not None))
-        texts = [prompt for prompt in prompts if isinstance(prompt, TextPrompt)]
-        tokens = iter(self.tokenizer(texts, [options] * len(texts)))
-        results: list[TokensPrompt | PromptError] = []
-        for prompt in prompts:
-            if isinstance(prompt, TokensPrompt):
-                results.append(
-                    PromptError("queries and documents are texts: their tokens are prepared by the tokenizer")
-                )
-                continue
-            found = prompt if isinstance(prompt, PromptError) else next(tokens)
-            results.append(found if isinstance(found, PromptError) else self._complete(found))
-        return results
+        if isinstance(prompt, TokensPrompt):
+            raise PromptError("queries and documents are texts: their tokens are prepared by the tokenizer")
+        (tokens,) = self.tokenizer([prompt], [self.options])
+        if isinstance(tokens, PromptError):
+            raise tokens
+        return self._complete(tokens)
 
     def _complete(self, tokens: TokensPrompt) -> TokensPrompt:
         ids, types = list(tokens.token_ids), tokens.token_type_ids

@@ -16,10 +16,11 @@ _FORMS = (
 
 @dataclasses.dataclass(frozen=True)
 class TextPrompt:
-    """Text to be tokenised, alone or as a pair."""
+    """Text to be tokenised, alone or as a pair; with `located`, where in the text each token is becomes known too."""
 
     text: str
     text_pair: str | None = None
+    located: bool = False
 
     def __post_init__(self) -> None:
         for text in (self.text, self.text_pair):

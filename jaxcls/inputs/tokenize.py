@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -113,12 +114,11 @@ def check_max_tokens(value: Any, name: str, max_len: int) -> int:
     return max_len if value == -1 else value
 
 
-@dataclasses.dataclass(frozen=True)
-class TextTokens:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextTokens(TokensPrompt):
     """One text's tokens, and where in the text each is."""
 
     text: str
-    prompt: TokensPrompt
     encoding: Encoding
 
 
@@ -195,44 +195,16 @@ class TextTokenizer:
         if self.backend is None:
             raise ConfigError(_NO_TOKENIZER)
         encodings: list[Encoding | None] = [None] * len(texts)
-        for special in (True, False):
-            chosen = [i for i, (_, o) in enumerate(texts) if o.add_special_tokens == special]
+        for special, located in itertools.product((True, False), repeat=2):
+            chosen = [i for i, (p, o) in enumerate(texts) if (o.add_special_tokens, p.located) == (special, located)]
             # A template that does not fit the prompt is found in `_finish_text`, where it is that prompt's error.
             batch = [self._input(*texts[i]) if self._fits(texts[i][0]) else "" for i in chosen]
             # "fast" leaves out where in the text each token is.
-            encoded = self.backend.encode_batch_fast(batch, add_special_tokens=special) if batch else []
+            encode = self.backend.encode_batch if located else self.backend.encode_batch_fast
+            encoded = encode(batch, add_special_tokens=special) if batch else []
             for i, encoding in zip(chosen, encoded, strict=True):
                 encodings[i] = encoding
         return [e for e in encodings if e is not None]
-
-    def with_offsets(
-        self, texts: Sequence[TextPrompt | PromptError], option: TokenizeOptions
-    ) -> list[TextTokens | PromptError]:
-        """Single texts with the places of their tokens, or the error that one has.
-
-        Raises:
-            ConfigError: there is no tokenizer, or a template.
-        """
-        if self.backend is None or self.template is not None:
-            raise ConfigError("tokens are found in texts: this needs a tokenizer, and no prompt_template")
-        good = [text for text in texts if isinstance(text, TextPrompt)]
-        inputs = [self._texts(text, option)["text"] for text in good]
-        encodings = iter(self.backend.encode_batch(inputs, add_special_tokens=option.add_special_tokens))
-        results: list[TextTokens | PromptError] = []
-        for text in texts:
-            if isinstance(text, PromptError):
-                results.append(text)
-                continue
-            encoding = next(encodings)
-            try:
-                if len(self._texts(text, option)["text"]) != len(text.text):
-                    raise PromptError("this text changes its length in lower case: its tokens cannot be found in it")
-                if option.max_tokens is not None and len(encoding) > option.max_tokens:
-                    encoding = self._truncate(text, option, option.max_tokens)
-                results.append(TextTokens(text.text, self._check(self._tokens(encoding)), encoding))
-            except PromptError as error:
-                results.append(error)
-        return results
 
     def _fits(self, prompt: TextPrompt) -> bool:
         return self.template is None or ("text_pair" in self.template.fields) == (prompt.text_pair is not None)
@@ -259,7 +231,15 @@ class TextTokenizer:
         if limit is not None and len(encoding) > limit:
             cut = self._truncate if self.template is None else self._truncate_in_template
             encoding = cut(prompt, option, limit)
-        return self._tokens(encoding)
+        tokens = self._tokens(encoding)
+        return self._located(prompt, option, tokens, encoding) if prompt.located else tokens
+
+    def _located(
+        self, prompt: TextPrompt, option: TokenizeOptions, tokens: TokensPrompt, encoding: Encoding
+    ) -> TextTokens:
+        if len(self._texts(prompt, option)["text"]) != len(prompt.text):
+            raise PromptError("this text changes its length in lower case: its tokens cannot be found in it")
+        return TextTokens(tokens.token_ids, tokens.token_type_ids, text=prompt.text, encoding=encoding)
 
     def _tokens(self, encoding: Encoding) -> TokensPrompt:
         # Each access makes a new list.
