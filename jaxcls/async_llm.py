@@ -12,6 +12,7 @@ from typing import Any, Self, Unpack
 
 from jaxcls.classify import PoolingTask, classify_call, encode_call
 from jaxcls.config.engine import EngineOptions, engine_config
+from jaxcls.embed import embed_call, token_embed_call
 from jaxcls.engine.call import Call, error_of
 from jaxcls.engine.engine import Engine
 from jaxcls.engine.pipeline import OnError, RequestBuilder, check_on_error
@@ -23,6 +24,7 @@ from jaxcls.inputs.prompt import Prompt, prompt_list
 from jaxcls.llm import prompt_items
 from jaxcls.outputs import (
     ClassificationRequestOutput,
+    EmbeddingRequestOutput,
     OutputT,
     PoolingRequestOutput,
     RequestOutput,
@@ -30,6 +32,7 @@ from jaxcls.outputs import (
     RewardRequestOutput,
     ScoringRequestOutput,
     TokenClassificationRequestOutput,
+    TokenEmbeddingRequestOutput,
     ZeroShotRequestOutput,
 )
 from jaxcls.pooling_params import PoolingParams
@@ -83,6 +86,38 @@ class AsyncLLM:
     ) -> list[PoolingRequestOutput]:
         """See `LLM.encode`."""
         call = encode_call(self.model, pooling_task, pooling_params, tokenization_kwargs)
+        return await self._run(call, prompt_items(prompts), on_error)
+
+    async def embed(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        dimensions: int | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        pooling_params: PoolingParams | Sequence[PoolingParams] | None = None,
+        tokenization_kwargs: dict[str, Any] | None = None,
+        on_error: OnError = "raise",
+    ) -> list[EmbeddingRequestOutput]:
+        """See `LLM.embed`."""
+        before = {"prompt_name": prompt_name, "prompt": prompt}
+        call = embed_call(self.model, pooling_params, tokenization_kwargs, dimensions=dimensions, **before)
+        return await self._run(call, prompt_items(prompts), on_error)
+
+    async def token_embed(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        is_query: bool | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        pooling_params: PoolingParams | Sequence[PoolingParams] | None = None,
+        tokenization_kwargs: dict[str, Any] | None = None,
+        on_error: OnError = "raise",
+    ) -> list[TokenEmbeddingRequestOutput]:
+        """See `LLM.token_embed`."""
+        before = {"prompt_name": prompt_name, "prompt": prompt}
+        call = token_embed_call(self.model, pooling_params, tokenization_kwargs, is_query=is_query, **before)
         return await self._run(call, prompt_items(prompts), on_error)
 
     async def token_classify(

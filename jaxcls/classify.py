@@ -1,7 +1,7 @@
 """Prompts -> the scores of all classes, or raw pooled data."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from jaxcls.engine.call import Call, PromptParams
 from jaxcls.engine.request import Finished, Task
@@ -10,7 +10,7 @@ from jaxcls.errors import ConfigError
 from jaxcls.outputs import ClassificationOutput, PoolingOutput, classification_output
 from jaxcls.pooling_params import PoolingParams
 
-PoolingTask = Literal["classify", "token_classify"]
+PoolingTask = Literal["classify", "token_classify", "embed", "token_embed"]
 
 
 def classify_call(
@@ -36,7 +36,7 @@ def encode_call(
     """An item is a prompt, see `LLM.encode`.
 
     Raises:
-        ConfigError: no task given, or one that classifiers do not have.
+        ConfigError: no task given, or one that there is not.
     """
 
     def output(_: Any, rows: Sequence[Finished]) -> PoolingOutput:
@@ -49,15 +49,16 @@ def encode_call(
 
 def _task(task: str | None) -> Task:
     match task:
-        case "classify" | "token_classify":
+        case "classify" | "token_classify" | "embed" | "token_embed":
             return task
         case None:
             raise ConfigError(
-                "encode needs pooling_task: 'classify' (one row a prompt) or 'token_classify' (one row a token)"
+                "encode needs pooling_task: 'classify' or 'embed' (one row a prompt), 'token_classify' or "
+                "'token_embed' (one row a token)"
             )
         case "score":
             raise ConfigError("the `score` task was removed; use `classify` instead")
         case "encode":
-            raise ConfigError("the `encode` task was removed; use `token_classify` instead")
+            raise ConfigError("the `encode` task was removed; use `token_embed` or `token_classify` instead")
         case _:
-            raise ConfigError(f"unsupported task {task!r}; supported are 'classify' and 'token_classify'")
+            raise ConfigError(f"unsupported task {task!r}; supported are {', '.join(map(repr, get_args(PoolingTask)))}")

@@ -11,7 +11,7 @@ import jax
 from jaxcls.config.engine import EngineConfig, EngineOptions, engine_config
 from jaxcls.engine.checkpoint import DEMO, Checkpoint, open_checkpoint
 from jaxcls.engine.converted import ENTRY, layout
-from jaxcls.engine.load import AbstractModel, abstract_model, ladder, rule_table
+from jaxcls.engine.load import AbstractModel, abstract_model, ladder, open_source, rule_table
 from jaxcls.engine.tokenizer import pair_prompt
 from kernels_cpu import library
 from weights import cache
@@ -94,7 +94,6 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
     checkpoint = open_checkpoint(local)
     abstract = abstract_model(checkpoint, config)
     weights = _weights(checkpoint, abstract, config)
-    chosen = checkpoint.pooler_config.use_activation
     pooler = checkpoint.pooler(checkpoint.tasks[0])
     scale_paths = set(scales(abstract.target).values())
     return Description(
@@ -121,7 +120,7 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
         pooling_reason=checkpoint.pooling_reason,
         activation=checkpoint.activation.name,
         activation_reason=checkpoint.activation.reason,
-        use_activation=not checkpoint.architecture.raw if chosen is None else chosen,
+        use_activation=checkpoint.use_activation,
         logit_mean=pooler.mean,
         logit_sigma=pooler.sigma,
         max_len=checkpoint.max_len,
@@ -168,7 +167,7 @@ def _weights(checkpoint: Checkpoint, model: AbstractModel, config: EngineConfig)
         names = sorted(set(weight_files.read_index(index).values()))
     if not names or not all((checkpoint.path / name).is_file() for name in names):
         return _Weights({}, [], None)
-    source = weight_files.open_checkpoint(checkpoint.path)
+    source = open_source(checkpoint)
     shapes = {name: source.shape(name) for name in source.names()}
     dtypes: Counter[str] = Counter()
     for name, shape in shapes.items():

@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 from jaxcls.classify import PoolingTask, classify_call, encode_call
 from jaxcls.config.engine import EngineOptions, engine_config
+from jaxcls.embed import embed_call, token_embed_call
 from jaxcls.engine.call import Call
 from jaxcls.engine.engine import Engine
 from jaxcls.engine.pipeline import OnError, Pipeline
@@ -15,6 +16,7 @@ from jaxcls.errors import ConfigError
 from jaxcls.inputs.prompt import Prompt, prompt_list
 from jaxcls.outputs import (
     ClassificationRequestOutput,
+    EmbeddingRequestOutput,
     OutputT,
     PoolingRequestOutput,
     RequestOutput,
@@ -22,6 +24,7 @@ from jaxcls.outputs import (
     RewardRequestOutput,
     ScoringRequestOutput,
     TokenClassificationRequestOutput,
+    TokenEmbeddingRequestOutput,
     ZeroShotRequestOutput,
 )
 from jaxcls.pooling_params import PoolingParams
@@ -113,7 +116,7 @@ class LLM:
             >>> for out in llm.stream(call, open("texts.txt")): ...
 
         Args:
-            call: what `classify_call`, `token_classify_call`, `zero_shot_call` or `reward_call` makes for this model.
+            call: what `classify_call`, `embed_call`, `zero_shot_call` and the like make for this model.
             items: what the method of that name takes a list of.
             on_error: see `classify`.
             use_tqdm: see `classify`.
@@ -134,11 +137,77 @@ class LLM:
         tokenization_kwargs: dict[str, Any] | None = None,
         on_error: OnError = "raise",
     ) -> list[PoolingRequestOutput]:
-        """Raw pooled data: [C] for "classify", [tokens, C] for "token_classify", which scores every token.
+        """Raw pooled data: [C] for "classify", [D] for "embed"; [tokens, C] and [tokens, D] for those of every token.
 
         Args and errors are those of `classify`; `pooling_task` must be given.
         """
         call = encode_call(self.model, pooling_task, pooling_params, tokenization_kwargs)
+        return self._run(call, prompt_items(prompts), use_tqdm, on_error)
+
+    def embed(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        dimensions: int | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        pooling_params: PoolingParams | Sequence[PoolingParams] | None = None,
+        use_tqdm: UseTqdm = True,
+        tokenization_kwargs: dict[str, Any] | None = None,
+        on_error: OnError = "raise",
+    ) -> list[EmbeddingRequestOutput]:
+        """The embedding of every prompt, float32 [D]; results in input order.
+
+        Args:
+            prompts: one prompt or many, as for `classify`, but no pairs.
+            dimensions: keep the first so many (Matryoshka); what is kept has length 1 again.
+            prompt_name: which of the checkpoint's prompts is put before each text ("query", "document"); None: its
+                default prompt, if it names one. Token ids are taken as they are.
+            prompt: a text to put there instead.
+            pooling_params: see `classify`.
+            use_tqdm: see `classify`.
+            tokenization_kwargs: see `classify`.
+            on_error: see `classify`.
+
+        Raises:
+            PromptError: a prompt that cannot be embedded (on_error="raise").
+            ConfigError: the model is no embedder, or arguments that make no sense.
+        """
+        before = {"prompt_name": prompt_name, "prompt": prompt}
+        call = embed_call(self.model, pooling_params, tokenization_kwargs, dimensions=dimensions, **before)
+        return self._run(call, prompt_items(prompts), use_tqdm, on_error)
+
+    def token_embed(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        is_query: bool | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        pooling_params: PoolingParams | Sequence[PoolingParams] | None = None,
+        use_tqdm: UseTqdm = True,
+        tokenization_kwargs: dict[str, Any] | None = None,
+        on_error: OnError = "raise",
+    ) -> list[TokenEmbeddingRequestOutput]:
+        """The embeddings of every prompt's tokens, float32 [tokens, D]; results in input order.
+
+        Args:
+            prompts: see `embed`; of late interaction models (ColBERT) texts only.
+            is_query: of late interaction models whether these are queries or documents, which get other prefixes and
+                lengths; queries are filled with [MASK], documents lose the tokens of the checkpoint's skip list.
+            prompt_name: see `embed`.
+            prompt: see `embed`.
+            pooling_params: see `classify`.
+            use_tqdm: see `classify`.
+            tokenization_kwargs: see `classify`.
+            on_error: see `classify`.
+
+        Raises:
+            PromptError: a prompt that cannot be embedded (on_error="raise").
+            ConfigError: the model is no embedder, or arguments that make no sense.
+        """
+        before = {"prompt_name": prompt_name, "prompt": prompt}
+        call = token_embed_call(self.model, pooling_params, tokenization_kwargs, is_query=is_query, **before)
         return self._run(call, prompt_items(prompts), use_tqdm, on_error)
 
     def token_classify(

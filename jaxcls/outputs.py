@@ -69,12 +69,42 @@ class PoolingOutput:
     """Raw pooled data.
 
     Attributes:
-        data: float32, [C] for "classify", [tokens, C] for "token_classify"; of process reward models [steps, C].
-        logits: the same shape, before the activation.
+        data: float32, [C] for "classify", [tokens, C] for "token_classify"; of process reward models [steps, C]; the
+            embedding [D] for "embed", [tokens, D] for "token_embed".
+        logits: the same shape, before the activation; of embeddings, before they were given length 1.
     """
 
     data: np.ndarray
     logits: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingOutput:
+    """The embedding of one prompt.
+
+    Attributes:
+        embedding: float32 [D].
+    """
+
+    embedding: np.ndarray
+
+    @property
+    def hidden_size(self) -> int:
+        """D."""
+        return len(self.embedding)
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenEmbeddingOutput:
+    """The embeddings of one prompt's tokens.
+
+    Attributes:
+        embeddings: float32 [tokens, D].
+        token_ids: the token of each row.
+    """
+
+    embeddings: np.ndarray
+    token_ids: list[int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +237,8 @@ class RequestOutput(Generic[OutputT]):
 
 ClassificationRequestOutput = RequestOutput[ClassificationOutput]
 PoolingRequestOutput = RequestOutput[PoolingOutput]
+EmbeddingRequestOutput = RequestOutput[EmbeddingOutput]
+TokenEmbeddingRequestOutput = RequestOutput[TokenEmbeddingOutput]
 TokenClassificationRequestOutput = RequestOutput[TokenClassificationOutput]
 ZeroShotRequestOutput = RequestOutput[ZeroShotOutput]
 RewardRequestOutput = RequestOutput[RewardOutput]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from jaxcls.config.pooler import TOKEN_POOLING
 from jaxcls.engine.call import Call, PromptParams
 from jaxcls.engine.request import Finished
 from jaxcls.engine.setup import Model
@@ -28,7 +29,8 @@ def reward_call(
         return RewardOutput(data.copy(), checkpoint.labels.names, good)
 
     params = PromptParams(PoolingParams(use_activation=activate), tokenization)
-    return Call(checkpoint.tasks[0], output, expand=lambda item: [_prompt(model, item)], params=params)
+    task = "token_classify" if checkpoint.pooling_type in TOKEN_POOLING else "classify"
+    return Call(task, output, expand=lambda item: [_prompt(model, item)], params=params)
 
 
 def conversations(prompts: Any, responses: Sequence[str] | None) -> list[Any]:

@@ -54,6 +54,7 @@ def _text(item: Any) -> list[TextPrompt]:
 
 def _check_head(model: Model) -> None:
     checkpoint = model.checkpoint
+    checkpoint.check_task("token_classify")
     if checkpoint.tasks != ("token_classify",) or checkpoint.pooling_type == "STEP":
         raise ConfigError(
             f"the head of {checkpoint.name} was not trained to label tokens: spans of it would mean nothing. Use "

@@ -20,6 +20,7 @@ def zero_shot_call(
     model: Model, labels: Sequence[str] | str, *, template: str = HYPOTHESIS, multi_label: bool = False
 ) -> Call[ZeroShotOutput]:
     """An item is a text, which meets every label; see `LLM.zero_shot`."""
+    model.checkpoint.check_task("classify")
     names, classes = candidate_labels(labels), nli_classes(model.checkpoint.labels)
     sentences = hypotheses(names, template)
     alone = multi_label or len(names) == 1

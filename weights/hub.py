@@ -10,7 +10,9 @@ from weights.source import INDEX, SINGLE, explain_no_weights, read_index
 
 # What is read of a repository: configurations, tokenizers, chat templates. The weights follow, in one format; exports
 # for other runtimes and training leftovers stay where they are.
-_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "artifact.metadata")
+# The dense layers of sentence-transformers' embedders.
+_DENSE = "*_Dense/model.safetensors"
 _NOT = ("onnx/*", "openvino/*", "coreml/*", "runs/*", "checkpoint-*/*", ".*")
 _REPO_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 
@@ -80,7 +82,7 @@ class _Repository:
     endpoint: str | None
 
     def fetch(self, revision: str | None, weights: bool) -> Checkpoint:
-        snapshot = self._snapshot(revision, [*_FILES, SINGLE] if weights else _FILES)
+        snapshot = self._snapshot(revision, [*_FILES, SINGLE, _DENSE] if weights else _FILES)
         commit = snapshot.name
         if weights and not (snapshot / SINGLE).is_file():
             if not (snapshot / INDEX).is_file():

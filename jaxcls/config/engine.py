@@ -31,7 +31,7 @@ class EngineOptions(TypedDict, total=False):
     skip_tokenizer_init: bool
     trust_remote_code: bool
     runner: Literal["auto", "pooling"]
-    convert: Literal["auto", "none", "classify"]
+    convert: Literal["auto", "none", "classify", "embed"]
     dtype: DtypeName
     quantization: QuantizationName | None
     max_model_len: int | None
@@ -106,7 +106,7 @@ class EngineConfig(BaseModel):
     skip_tokenizer_init: bool = False
     trust_remote_code: bool = False
     runner: Literal["auto", "pooling"] = "auto"
-    convert: Literal["auto", "none", "classify"] = "auto"
+    convert: Literal["auto", "none", "classify", "embed"] = "auto"
     dtype: DtypeName = "auto"
     quantization: QuantizationName | None = None
     max_model_len: int | None = Field(default=None, ge=1)

@@ -12,6 +12,8 @@ from jaxcls.layers.packed import PackedBatch
 def build_batch(plan: StepPlan) -> PackedBatch:
     """One step's batch; request i of `plan.requests` is segment i."""
     arrays = _empty(plan.bucket)
+    if any(request.tokens.num_unseen for request in plan.requests):
+        arrays["attended"] = np.ones(plan.bucket.num_tokens, bool)
     segment = 0
     for row_index, row in enumerate(plan.rows):
         start = row_index * plan.bucket.row_len
@@ -21,6 +23,8 @@ def build_batch(plan: StepPlan) -> PackedBatch:
             arrays["input_ids"][part] = request.tokens.token_ids
             if request.tokens.token_type_ids is not None:
                 arrays["token_type_ids"][part] = request.tokens.token_type_ids
+            if request.tokens.num_unseen:
+                arrays["attended"][start + length - request.tokens.num_unseen : start + length] = False
             arrays["positions"][part] = np.arange(length)
             arrays["segment_ids"][part] = segment
             arrays["starts"][segment], arrays["lengths"][segment] = start, length

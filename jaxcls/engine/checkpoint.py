@@ -1,24 +1,27 @@
 """A checkpoint as it will be run: everything decided, nothing loaded."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from jaxcls.config.conversion import HeadRows, Words, concatenates, read_words, take_keys
+from jaxcls.config.embedder import Embedder, read_embedder, read_pooling
 from jaxcls.config.engine import EngineConfig
+from jaxcls.config.files import read_json
 from jaxcls.config.hf import HfView
 from jaxcls.config.labels import Labels
+from jaxcls.config.late import LateInteraction
 from jaxcls.config.overrides import apply_overrides
 from jaxcls.config.pooler import TOKEN_POOLING, PoolerConfig, Pooling
 from jaxcls.config.rerankers import Reranker, published_reranker
-from jaxcls.engine.request import Task
+from jaxcls.engine.request import TOKEN_TASKS, Task
 from jaxcls.errors import ConfigError
-from jaxcls.inputs.load_tokenizer import TokenizerFiles, load_tokenizer, read_json, token_id
+from jaxcls.inputs.load_tokenizer import TokenizerFiles, load_tokenizer, token_id
 from jaxcls.models.architecture import Architecture, ModelConfig
+from jaxcls.models.embedding import embedder_of
 from jaxcls.pooling.activation import ScoreActivation, resolve_activation
 from jaxcls.pooling.pooler import Pooler
-from jaxcls.registry import classifier_name, find_architecture
+from jaxcls.registry import architecture_names, classifier_name, find_architecture
 from weights.hub import resolve
 
 DEMO = "demo"
@@ -42,6 +45,7 @@ class Checkpoint:
         max_len: longest prompt in tokens, and `max_len_reason` why.
         head_rows: the rows of a language model's output matrix that become the head, None: it is the checkpoint's; and
             `head_reason` why.
+        embedder: what becomes of hidden states if they are embeddings; None: they are scored.
         tokenizer_files: the tokenizer, where the head was found through it.
         reranker: the published one that this is, None: it is none of them.
         concatenates: whether config.json says that the texts of a pair are joined with nothing between them.
@@ -62,9 +66,22 @@ class Checkpoint:
     max_len_reason: str
     head_rows: HeadRows | None = None
     head_reason: str = "the checkpoint's own"
+    embedder: Embedder | None = None
     tokenizer_files: TokenizerFiles | None = None
     reranker: Reranker | None = None
     concatenates: bool | None = None
+
+    @property
+    def use_activation(self) -> bool:
+        """Whether requests that do not say get scores rather than logits, or embeddings of length 1."""
+        chosen = self.pooler_config.use_activation
+        return not self.architecture.raw if chosen is None else chosen
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of the embeddings."""
+        layers = () if self.embedder is None else self.embedder.projection.layers
+        return layers[-1].out_dim if layers else self.config.embed_dim
 
     @property
     def step_tag_id(self) -> int | None:
@@ -84,25 +101,39 @@ class Checkpoint:
     @property
     def tasks(self) -> tuple[Task, ...]:
         """What it can be asked for, its own task first: a head for tokens has not learned to score sequences."""
-        return ("token_classify",) if self.pooling_type in TOKEN_POOLING else ("classify", "token_classify")
+        tasks: tuple[Task, Task] = ("classify", "token_classify") if self.embedder is None else ("embed", "token_embed")
+        return tasks[1:] if self.pooling_type in TOKEN_POOLING else tasks
 
     def check_task(self, task: Task) -> None:
         """Raises ConfigError if the checkpoint does not do `task`."""
-        if task not in self.tasks:
-            raise ConfigError(
-                f"{self.name} scores tokens, not texts: use LLM.token_classify, or encode with "
-                "pooling_task='token_classify'"
-            )
+        if task in self.tasks:
+            return
+        if (task in ("embed", "token_embed")) == (self.embedder is None):
+            raise ConfigError(f"{self.name} is loaded as {self._role}")
+        one, each = ("scores", "classify") if self.embedder is None else ("embeds", "embed")
+        raise ConfigError(
+            f"{self.name} {one} tokens, not texts: use LLM.token_{each}, or encode with pooling_task='token_{each}'"
+        )
+
+    @property
+    def _role(self) -> str:
+        if self.embedder is None:
+            return "a classifier: for embeddings, load an embedder, or this one's hidden states with convert='embed'"
+        return (
+            f"an embedder ({self.embedder.reason}): use LLM.embed. To classify, load a checkpoint that was fine-tuned "
+            "for it, or start from an untrained head with head_init='zeros' or 'random'"
+        )
 
     def pooler(self, task: Task) -> Pooler:
         """The pooler of a task."""
         words = self.reranker if self.head_rows is not None else None
         return Pooler(
-            pooling_type="ALL" if task == "token_classify" else self.pooling_type,
+            pooling_type="ALL" if task in TOKEN_TASKS else self.pooling_type,
             activation=self.activation,
             mean=self.pooler_config.mean,
             sigma=self.pooler_config.sigma or (1.0 if words is None else words.sigma),
-            pad_token_id=self.config.pad_token_id,
+            # The last token of an embedder is the last, as in sentence-transformers.
+            pad_token_id=self.config.pad_token_id if self.embedder is None else None,
         )
 
 
@@ -124,10 +155,15 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
         values.setdefault("_name_or_path", str(options.model))  # so that converted files are known as well
     given = take_keys(values)
     words = read_words(given, values, declared, reranker, options.labels)
-    name = classifier_name(declared, convert=options.convert != "none")
-    values["architectures"] = [name]
-    architecture = find_architecture(name)
     pooler_config = options.pooler_config or PoolerConfig()
+    embedder = _embedder(path, values, options, words)
+    network = declared if embedder is None or embedder.network is None else embedder.network
+    name = classifier_name(network, convert=embedder is not None or options.convert != "none")
+    architecture = find_architecture(name)
+    if embedder is None:
+        values["architectures"] = [name]
+    else:
+        name, architecture = declared, embedder_of(architecture, embedder)
     files, rows = None, None
     if words is not None:
         files = tokenizer_files(path, options)
@@ -141,7 +177,9 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
     view.finish(name)
     own = architecture.pooling(config) if callable(architecture.pooling) else architecture.pooling
     pooling_type, pooling_reason = _pooling(path, pooler_config, own, name)
-    max_len, max_len_reason = _max_len(path, config, options.max_model_len, any_length=architecture.any_length(config))
+    limits = _limits(path, config, None if embedder is None else embedder.late)
+    any_length = architecture.any_length(config)
+    max_len, max_len_reason = _max_len(limits, options.max_model_len, any_length=any_length)
     return Checkpoint(
         path=path,
         is_hub=is_hub,
@@ -149,19 +187,52 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
         name=name,
         architecture=architecture,
         config=config,
-        labels=view.labels,
+        labels=view.labels if embedder is None else Labels((), None),
         pooling_type=pooling_type,
         pooling_reason=pooling_reason,
-        activation=resolve_activation(values, view.labels),
+        activation=resolve_activation(values, view.labels) if embedder is None else _length_one(embedder),
         pooler_config=pooler_config,
         max_len=max_len,
         max_len_reason=max_len_reason,
         head_rows=rows,
-        head_reason=_head_reason(words, rows),
+        head_reason=_head_reason(words, rows) if embedder is None else _projection(embedder),
+        embedder=embedder,
         tokenizer_files=files,
         reranker=reranker,
         concatenates=concatenates(given),
     )
+
+
+def _embedder(path: Path, values: dict[str, Any], options: EngineConfig, words: Words | None) -> Embedder | None:
+    """What the caller says, else what the files do, unless they or the caller ask for a head; None: a classifier."""
+    pooler_config = options.pooler_config or PoolerConfig()
+    head = {
+        "labels or classifier_from_token": words,
+        "head_init": options.head_init,
+        "returned_token_ids": pooler_config.returned_token_ids,
+    }
+    asked = [name for name, value in head.items() if value is not None]
+    if options.convert == "embed":
+        if asked:
+            raise ConfigError(f"convert='embed' is for embeddings, {asked[0]} for scores: leave one of them out")
+        embedder = read_embedder(path, values) or Embedder()
+    elif asked or options.convert == "classify" or values["architectures"][0] in architecture_names():
+        return None
+    else:
+        embedder = read_embedder(path, values)
+    if embedder is not None and (pooler_config.mean, pooler_config.sigma or 1.0) != (0.0, 1.0):
+        raise ConfigError("pooler_config: logit_mean and logit_sigma calibrate scores; an embedding has none")
+    return embedder
+
+
+def _length_one(embedder: Embedder) -> ScoreActivation:
+    module = "Normalize" if embedder.normalize else "no Normalize"
+    return ScoreActivation("normalize", f"{embedder.reason}: {module}")
+
+
+def _projection(embedder: Embedder) -> str:
+    layers = [f"{x.in_dim} -> {x.out_dim}, {x.activation}" for x in embedder.projection.layers]
+    return f"{'; '.join(layers) or 'none'} ({embedder.reason})"
 
 
 def tokenizer_files(path: Path, options: EngineConfig) -> TokenizerFiles:
@@ -226,8 +297,8 @@ def _pooling(path: Path, overrides: PoolerConfig, own: Pooling, name: str) -> tu
         )
     if overrides.pooling_type == "ALL" and own not in TOKEN_POOLING:
         raise ConfigError(
-            f"pooler_config: the head of {name} scores texts; for its scores at ALL tokens, encode with "
-            "pooling_task='token_classify'"
+            f"pooler_config: {name} scores texts; for its scores at ALL tokens, encode with "
+            "pooling_task='token_classify', for the embeddings of all with 'token_embed'"
         )
     if own in TOKEN_POOLING:
         if overrides.pooling_type == "ALL":
@@ -239,48 +310,30 @@ def _pooling(path: Path, overrides: PoolerConfig, own: Pooling, name: str) -> tu
         return own, f"default of {name}"
     if overrides.pooling_type is not None:
         return overrides.pooling_type, "pooler_config"
-    modules = path / "modules.json"
-    for module in _modules(modules):
-        if str(module.get("type", "")).endswith(".Pooling"):
-            settings = read_json(path / str(module.get("path", "")) / "config.json")
-            return _sentence_transformers_pooling(settings, modules), "modules.json"
+    declared = read_pooling(path)
+    if declared is not None:
+        return declared, "modules.json"
     return own, f"default of {name}"
 
 
-def _modules(path: Path) -> list[dict[str, Any]]:
-    """sentence-transformers' modules.json; empty if there is no such file."""
-    if not path.is_file():
-        return []
-    try:
-        modules = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
-        raise ConfigError(f"{path} must be a list of objects")
-    return modules
+def _max_len(limits: list[tuple[int, str]], wanted: int | None, *, any_length: bool) -> tuple[int, str]:
+    """The caller's limit, else the smallest of the files'; the first of these is the network's."""
+    if wanted is None:
+        return min(limits)
+    if wanted > limits[0][0] and not any_length:
+        raise ConfigError(f"max_model_len = {wanted}, but the checkpoint has positions for {limits[0][0]} tokens")
+    return wanted, "max_model_len"
 
 
-def _sentence_transformers_pooling(settings: dict[str, Any], source: Path) -> Pooling:
-    known: dict[str, Pooling] = {"cls": "CLS", "cls_token": "CLS", "mean": "MEAN", "mean_tokens": "MEAN"}
-    known |= {"lasttoken": "LAST"}
-    chosen = [
-        key.removeprefix("pooling_mode_") for key, on in settings.items() if key.startswith("pooling_mode_") and on
-    ]
-    mode = settings.get("pooling_mode") or (chosen[0] if len(chosen) == 1 else "+".join(chosen))
-    if mode not in known:
-        raise ConfigError(
-            f"{source}: pooling mode {mode!r} is not supported; set pooler_config={{'pooling_type': ...}}"
-        )
-    return known[mode]
-
-
-def _max_len(path: Path, config: ModelConfig, wanted: int | None, *, any_length: bool) -> tuple[int, str]:
-    """The caller's limit, else the smallest of what config, tokenizer and sentence-transformers say."""
-    if wanted is not None:
-        if wanted > config.max_len and not any_length:
-            raise ConfigError(f"max_model_len = {wanted}, but the checkpoint has positions for {config.max_len} tokens")
-        return wanted, "max_model_len"
+def _limits(path: Path, config: ModelConfig, late: LateInteraction | None) -> list[tuple[int, str]]:
+    """What config, tokenizer and sentence-transformers say of the longest prompt."""
     limits = [(config.max_len, "config.json")]
+    if late is not None:
+        # PyLate sets the others to the length of what it last tokenised, and saves that.
+        longest = max(late.query_length, late.document_length)
+        if longest > config.max_len:
+            raise ConfigError(f"{path}: texts of {longest} tokens, but positions for {config.max_len}")
+        return limits
     files = {"sentence_bert_config.json": "max_seq_length"}
     if config.absolute_positions:
         files["tokenizer_config.json"] = "model_max_length"
@@ -292,4 +345,4 @@ def _max_len(path: Path, config: ModelConfig, wanted: int | None, *, any_length:
         if isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 1:
             raise ConfigError(f"{path / name}: {key} = {limit!r} must be a positive number")
         limits.append((int(min(limit, config.max_len)), f"{key} of {name}"))
-    return min(limits)
+    return limits

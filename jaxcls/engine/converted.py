@@ -12,6 +12,7 @@ from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint
 from jaxcls.engine.load import (
     AbstractModel,
     abstract_model,
+    open_source,
     private_directory,
     read_weights,
     rule_table,
@@ -19,12 +20,11 @@ from jaxcls.engine.load import (
 )
 from jaxcls.errors import ConfigError
 from weights import cache
-from weights.source import open_checkpoint as open_checkpoint_files
 
 # The entry of converted weights inside a model directory.
 ENTRY = "jaxcls_weights"
 _NOT_COPIED = {"config.json", "model.safetensors.index.json"}
-_COPIED = (".json", ".txt", ".model", ".jinja")
+_COPIED = (".json", ".txt", ".model", ".jinja", ".metadata")
 
 
 def load_weights(checkpoint: Checkpoint, model: AbstractModel, options: EngineConfig) -> dict[str, jax.Array]:
@@ -37,7 +37,7 @@ def load_weights(checkpoint: Checkpoint, model: AbstractModel, options: EngineCo
     if directory is None:
         return read_weights(checkpoint, model, options)
     private_directory(directory)
-    table = rule_table(checkpoint, open_checkpoint_files(checkpoint.path).names())
+    table = rule_table(checkpoint, open_source(checkpoint).names())
     how = {"head_init": options.head_init, "seed": options.seed}
     key = cache.content_key(checkpoint.path, table, model.target, options=how)
     build = lambda: read_weights(checkpoint, model, options)  # noqa: E731

@@ -8,11 +8,12 @@ import numpy as np
 
 from jaxcls.engine.batch import build_batch, empty_batch
 from jaxcls.engine.buckets import Ladder
-from jaxcls.engine.request import Finished, Request, Task
+from jaxcls.engine.request import TOKEN_TASKS, Finished, Request, Task
 from jaxcls.engine.runner import ModelRunner
 from jaxcls.engine.scheduler import Scheduler, StepPlan
 from jaxcls.engine.stats import Stats
 from jaxcls.errors import NonFiniteError
+from jaxcls.pooling.activation import LEAST_LENGTH
 from jaxcls.pooling.pooler import PoolerOutput
 
 
@@ -90,12 +91,22 @@ def _finish(plan: StepPlan, output: PoolerOutput) -> list[Finished]:
     for row_index, row in enumerate(plan.rows):
         start = row_index * plan.bucket.row_len
         for request in row:
-            rows = slice(start, start + request.num_tokens) if plan.task == "token_classify" else segment
+            rows = slice(start, start + request.num_tokens) if plan.task in TOKEN_TASKS else segment
             error = None if finite[rows].all() else _not_finite(request, logits[rows])
-            finished.append(Finished(request, probs[rows], logits[rows], error))
+            finished.append(Finished(request, *_leading(request, probs[rows], logits[rows]), error))
             start += request.num_tokens
             segment += 1
     return finished
+
+
+def _leading(request: Request, probs: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The dimensions of an embedding that the request asks for, as they are and, where it wants that, of length 1."""
+    if request.dimensions is None:
+        return probs, logits
+    kept = logits[..., : request.dimensions]
+    if not request.use_activation:
+        return kept, kept
+    return kept / np.maximum(np.linalg.norm(kept, axis=-1, keepdims=True), LEAST_LENGTH), kept
 
 
 def _not_finite(request: Request, logits: np.ndarray) -> NonFiniteError:

@@ -19,9 +19,10 @@ from jaxcls.engine.checkpoint import Checkpoint
 from jaxcls.errors import CheckpointError, ConfigError
 from jaxcls.layers.linear import quantise_layers
 from kernels_pallas.varlen_attention import exact_on_cpu
+from weights.joined import JoinedSource
 from weights.loader import load, load_dummy
 from weights.rules import Rule, RuleTable
-from weights.source import open_checkpoint
+from weights.source import Source, open_checkpoint
 
 # A language model's output matrix, where it is not the embedding.
 _OUTPUT = "lm_head.weight"
@@ -78,9 +79,21 @@ def read_weights(checkpoint: Checkpoint, model: AbstractModel, options: EngineCo
     """The checkpoint's tensors on the device, by parameter path."""
     if options.load_format == "dummy":
         return load_dummy(rule_table(checkpoint, ()), model.target, seed=options.seed)
-    source = open_checkpoint(checkpoint.path)
+    source = open_source(checkpoint)
     table = rule_table(checkpoint, source.names())
     return load(source, table, model.target, head_init=options.head_init, seed=options.seed)
+
+
+def open_source(checkpoint: Checkpoint) -> Source:
+    """The checkpoint's tensors, those of an embedder's dense layers by their folders.
+
+    Raises:
+        CheckpointError: files that are missing or broken.
+    """
+    folders = () if checkpoint.embedder is None else checkpoint.embedder.folders
+    main = open_checkpoint(checkpoint.path)
+    others = {folder: open_checkpoint(checkpoint.path / folder) for folder in folders if folder}
+    return JoinedSource(main, others) if others else main
 
 
 def rule_table(checkpoint: Checkpoint, names: Iterable[str]) -> RuleTable:

@@ -71,8 +71,16 @@ class RequestBuilder:
             return PromptError(f"no token of this prompt ends a step of reasoning: there is no {tag}", index=index)
         use_activation = params.use_activation
         if use_activation is None:
-            use_activation = self._model.default_use_activation
-        return Request(index, tokens, use_activation, self._task)
+            use_activation = self._model.checkpoint.use_activation
+        return Request(index, tokens, use_activation, self._task, self._dimensions(params))
+
+    def _dimensions(self, params: PoolingParams) -> int | None:
+        wanted, checkpoint = params.dimensions, self._model.checkpoint
+        if wanted is not None and checkpoint.embedder is None:
+            raise ConfigError("dimensions are those of an embedding: classifiers have none")
+        if wanted is not None and wanted > checkpoint.embed_dim:
+            raise ConfigError(f"dimensions = {wanted}, but {checkpoint.name} has {checkpoint.embed_dim}")
+        return wanted
 
 
 class Pipeline(Generic[OutputT]):

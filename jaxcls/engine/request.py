@@ -7,7 +7,9 @@ import numpy as np
 
 from jaxcls.inputs.prompt import TokensPrompt
 
-Task = Literal["classify", "token_classify"]
+Task = Literal["classify", "token_classify", "embed", "token_embed"]
+# Those that give a row a token.
+TOKEN_TASKS: tuple[Task, ...] = ("token_classify", "token_embed")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,6 +21,7 @@ class Request:
         tokens: validated ids.
         use_activation: whether probs are activated.
         task: what is pooled.
+        dimensions: how many of an embedding's are given; None: all.
         order: smaller runs earlier; equal ones run longest first.
     """
 
@@ -26,6 +29,7 @@ class Request:
     tokens: TokensPrompt
     use_activation: bool
     task: Task = "classify"
+    dimensions: int | None = None
     order: int = 0
 
     @property

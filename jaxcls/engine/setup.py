@@ -30,12 +30,6 @@ class Model:
     ladder: Ladder
     stats: Stats
 
-    @property
-    def default_use_activation(self) -> bool:
-        """What requests get that do not say."""
-        chosen = self.checkpoint.pooler_config.use_activation
-        return not self.checkpoint.architecture.raw if chosen is None else chosen
-
     def rows(self, finished: Finished, values: Float[np.ndarray, "*rows C"]) -> Float[np.ndarray, "*kept C"]:
         """What of a request's rows is given: of process rewards those where a step ends, else all."""
         tag = self.checkpoint.step_tag_id

@@ -5,12 +5,12 @@ tokenizer_config.json asks for something that the file does not do is the tokeni
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 from tokenizers import Tokenizer, processors
 
+from jaxcls.config.files import read_json
 from jaxcls.errors import ConfigError
 
 _REMEDY = "give tokenizer=<directory or hub id>, or skip_tokenizer_init=True and token ids as prompts"
@@ -84,23 +84,6 @@ def token_id(backend: Tokenizer, text: str, *, whole: bool) -> int:
         hint = f"{other!r} is one token" if one else "choose a word that is one token"
         raise ConfigError(f"the word {text!r} is {len(ids)} tokens, {pieces}, so it has no logit of its own: {hint}")
     return ids[0]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; {} if there is no such file.
-
-    Raises:
-        ConfigError: the file is not a JSON object.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold a JSON object, got {type(values).__name__}")
-    return values
 
 
 def _from_file(path: Path) -> Tokenizer | None:

@@ -33,10 +33,14 @@ class TextPrompt:
 
 @dataclasses.dataclass(frozen=True)
 class TokensPrompt:
-    """Token ids, special tokens included, with their segment types (0 or 1 for pairs)."""
+    """Token ids, special tokens included, with their segment types (0 or 1 for pairs).
+
+    The last `num_unseen` of them see the others and are seen by none (the expansion of ColBERT's queries).
+    """
 
     token_ids: list[int]
     token_type_ids: list[int] | None = None
+    num_unseen: int = 0
 
 
 def prompt_list(prompts: Any) -> list[Any]:

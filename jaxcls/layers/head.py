@@ -1,4 +1,4 @@
-"""Classification heads as checkpoints have them; always float32."""
+"""What is between a hidden state and a result: classification heads, projections of embeddings; always float32."""
 
 import dataclasses
 
@@ -33,7 +33,43 @@ class HeadConfig:
     on_tokens: bool = True
     temperature: float = 1.0
 
+    def build(self, dim: int, num_labels: int, *, rngs: nnx.Rngs) -> "ClassificationHead":
+        """The head of a model whose hidden states are `dim` wide."""
+        return ClassificationHead(dim, num_labels, self, rngs=rngs)
 
+
+@dataclasses.dataclass(frozen=True)
+class DenseConfig:
+    """act(W x + b); with a residual, plus x or, where the widths differ, plus a projection of it.
+
+    Attributes:
+        in_dim: width of x.
+        out_dim: width of the result.
+        activation: act, by its name in config.json.
+        bias: whether there is a b.
+        residual: whether x is added.
+    """
+
+    in_dim: int
+    out_dim: int
+    activation: str = "linear"
+    bias: bool = True
+    residual: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectionConfig:
+    """An embedder's dense layers, one after the other; none: the hidden state is the embedding."""
+
+    layers: tuple[DenseConfig, ...] = ()
+
+    def build(self, dim: int, num_labels: int, *, rngs: nnx.Rngs) -> "Projection":
+        """The layers; an embedder has no labels."""
+        del dim, num_labels
+        return Projection(self, rngs=rngs)
+
+
+NO_PROJECTION = ProjectionConfig()
 LINEAR = HeadConfig()
 POOLER = HeadConfig("tanh", on_tokens=False)  # BERT
 DENSE = HeadConfig("tanh")  # RoBERTa
@@ -57,3 +93,38 @@ class ClassificationHead(nnx.Module):
             x = x if self.norm is None else self.norm(x)
         logits = self.score(x)
         return logits if self.cfg.temperature == 1 else logits / self.cfg.temperature
+
+
+class Dense(nnx.Module):
+    """One layer of a projection; see DenseConfig."""
+
+    def __init__(self, cfg: DenseConfig, *, rngs: nnx.Rngs):
+        self.cfg = cfg
+        self.linear = Linear(cfg.in_dim, cfg.out_dim, bias=cfg.bias, dtype=jnp.float32, rngs=rngs)
+        projected = cfg.residual and cfg.in_dim != cfg.out_dim
+        self.residual = Linear(cfg.in_dim, cfg.out_dim, bias=False, dtype=jnp.float32, rngs=rngs) if projected else None
+
+    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        """Applies the layer to the last axis."""
+        y = activation(self.cfg.activation)(self.linear(x))
+        if not self.cfg.residual:
+            return y
+        return y + (x if self.residual is None else self.residual(x))
+
+
+class Projection(nnx.Module):
+    """Hidden states -> embeddings [.., E], not normalised; see ProjectionConfig."""
+
+    def __init__(self, cfg: ProjectionConfig, *, rngs: nnx.Rngs):
+        self.dense = nnx.List([Dense(layer, rngs=rngs) for layer in cfg.layers])
+
+    def __call__(self, x: Float[Array, "*batch D"], *, per_token: bool = False) -> Float[Array, "*batch E"]:
+        """Embeddings in float32; those of tokens go through the same layers."""
+        del per_token
+        x = x.astype(jnp.float32)
+        for layer in self.dense:
+            x = layer(x)
+        return x
+
+
+Head = ClassificationHead | Projection

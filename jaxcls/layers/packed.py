@@ -19,6 +19,10 @@ else:
     AnyArray = Array | np.ndarray  # a batch is made on the host
 
 
+# Neither a sequence nor padding (-1).
+_NOBODY = -2
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PackedBatch:
@@ -36,10 +40,11 @@ class PackedBatch:
     lengths: Int[AnyArray, " S"]  # its number of tokens; 0 = unused slot
     use_activation: Bool[AnyArray, " S"]
     row_groups: tuple[RowGroup, ...] = dataclasses.field(metadata={"static": True})
+    attended: Bool[AnyArray, " T"] | None = None  # whether others see the token; None: all are seen
 
-    def shape_key(self) -> tuple[tuple[RowGroup, ...], int]:
+    def shape_key(self) -> tuple[tuple[RowGroup, ...], int, bool]:
         """What batches that share a compiled program have in common."""
-        return self.row_groups, len(self.starts)
+        return self.row_groups, len(self.starts), self.attended is None
 
     def token_lengths(self) -> Int[Array, " T"]:
         """Length of each token's sequence; 0 for padding."""
@@ -52,6 +57,8 @@ class PackedBatch:
     def attend(self, *, scale: float, causal: bool, soft_cap: float | None = None) -> Attend:
         """The attention op of this batch."""
         op = partial(varlen_attention, row_groups=self.row_groups, scale=scale, causal=causal, soft_cap=soft_cap)
+        if self.attended is not None:
+            op = partial(op, key_segment_ids=jnp.where(self.attended, self.segment_ids, _NOBODY))
         return PackedAttention(op, self.row_groups, jnp.asarray(self.segment_ids), self.num_tokens())
 
 

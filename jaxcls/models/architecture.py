@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxcls.config.hf import HfView
 from jaxcls.config.pooler import Pooling
-from jaxcls.layers.head import ClassificationHead
+from jaxcls.layers.head import Head, HeadConfig, ProjectionConfig
 from jaxcls.layers.packed import PackedBatch
 from weights.rules import RuleTable
 
@@ -22,9 +22,16 @@ class ModelConfig(Protocol):
     @property
     def vocab_size(self) -> int: ...
     @property
+    def embed_dim(self) -> int: ...
+    @property
     def num_layers(self) -> int: ...
     @property
     def num_labels(self) -> int: ...
+    @property
+    def head(self) -> HeadConfig | ProjectionConfig:
+        """What scores hidden states; the engine puts a projection there where embeddings are asked for."""
+        ...
+
     @property
     def head_dim(self) -> int: ...
     @property
@@ -43,9 +50,9 @@ class ModelConfig(Protocol):
 
 @runtime_checkable
 class Classifier(Protocol):
-    """A model: packed tokens to hidden states, and the head that turns pooled ones into logits."""
+    """A model: packed tokens to hidden states, and the head that turns pooled ones into logits or embeddings."""
 
-    head: ClassificationHead
+    head: Head
 
     def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]: ...
 

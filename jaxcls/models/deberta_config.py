@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxcls.config.hf import HfView
 from jaxcls.layers.disentangled import RelativeConfig, RelativeKind
-from jaxcls.layers.head import LINEAR, HeadConfig
+from jaxcls.layers.head import LINEAR, HeadConfig, ProjectionConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class DebertaConfig:
     pad_token_id: int | None
     activation: str
     norm_eps: float
-    head: HeadConfig
+    head: HeadConfig | ProjectionConfig
     scale: float
     key_bias: bool
     relative: RelativeConfig | None

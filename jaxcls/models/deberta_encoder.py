@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, Int
 from jaxcls.layers.attention import Attend
 from jaxcls.layers.convolution import TokenConvolution
 from jaxcls.layers.disentangled import DisentangledAttention, RelativePositions, RelativeRows
-from jaxcls.layers.head import ClassificationHead
 from jaxcls.layers.linear import Embedding, Linear
 from jaxcls.layers.mlp import MLP
 from jaxcls.layers.norm import LayerNorm
@@ -98,7 +97,7 @@ class DebertaClassifier(nnx.Module):
             rngs=rngs,
         )
         self.conv = DebertaConvolution(cfg, dtype=dtype, rngs=rngs) if cfg.conv_width else None
-        self.head = ClassificationHead(cfg.embed_dim, cfg.num_labels, cfg.head, rngs=rngs)
+        self.head = cfg.head.build(cfg.embed_dim, cfg.num_labels, rngs=rngs)
 
     def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
         """Final hidden states of every packed token."""

@@ -8,7 +8,6 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxcls.layers.attention import Attend, Attention, Rotation
-from jaxcls.layers.head import ClassificationHead
 from jaxcls.layers.linear import Embedding
 from jaxcls.layers.mlp import MLP
 from jaxcls.layers.moe import Mixture
@@ -70,7 +69,7 @@ class DecoderClassifier(nnx.Module):
             rngs=rngs,
         )
         self.final_norm = RMSNorm(cfg.embed_dim, eps=cfg.norm_eps, offset=cfg.norm_offset)
-        self.head = ClassificationHead(cfg.embed_dim, cfg.num_labels, cfg.head, rngs=rngs)
+        self.head = cfg.head.build(cfg.embed_dim, cfg.num_labels, rngs=rngs)
 
     def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
         """Final hidden states of every packed token."""

@@ -7,7 +7,7 @@ from typing import Any
 from jaxcls.config.hf import HfView
 from jaxcls.config.pooler import Pooling
 from jaxcls.config.rope import rope_config
-from jaxcls.layers.head import LINEAR, HeadConfig
+from jaxcls.layers.head import LINEAR, HeadConfig, ProjectionConfig
 from jaxcls.layers.moe import MixtureConfig
 from jaxcls.layers.rope import RopeConfig
 
@@ -45,7 +45,7 @@ class DecoderConfig:
     soft_cap: float | None = None  # of the scores
     mixture: MixtureConfig | None = None  # of the layers that have experts in place of one MLP
     sparse: tuple[bool, ...] = ()  # one a layer: whether it has experts; empty: no layer has
-    head: HeadConfig = LINEAR
+    head: HeadConfig | ProjectionConfig = LINEAR
     pooling: Pooling = "LAST"  # where config.json says it
     score_token_id: int | None = None  # ends every text (InternLM2's rewards)
     type_vocab_size: int = 0

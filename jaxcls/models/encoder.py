@@ -9,7 +9,6 @@ from jaxtyping import Array, Float, Int
 
 from jaxcls.layers.attention import Attend, Attention
 from jaxcls.layers.distance import DistanceBias
-from jaxcls.layers.head import ClassificationHead
 from jaxcls.layers.linear import Embedding, Linear
 from jaxcls.layers.mlp import MLP
 from jaxcls.layers.norm import LayerNorm
@@ -95,7 +94,7 @@ class EncoderClassifier(nnx.Module):
             stacked=stacked,
             rngs=rngs,
         )
-        self.head = ClassificationHead(cfg.embed_dim, cfg.num_labels, cfg.head, rngs=rngs)
+        self.head = cfg.head.build(cfg.embed_dim, cfg.num_labels, rngs=rngs)
 
     def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
         """Final hidden states of every packed token."""

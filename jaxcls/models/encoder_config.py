@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxcls.config.hf import HfView
-from jaxcls.layers.head import LINEAR, HeadConfig
+from jaxcls.layers.head import LINEAR, HeadConfig, ProjectionConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class EncoderConfig:
     pad_token_id: int | None
     activation: str
     norm_eps: float
-    head: HeadConfig
+    head: HeadConfig | ProjectionConfig
     # RoBERTa numbers positions from here, leaving out tokens equal to the padding id; None: plain 0, 1, 2 ...
     position_padding_id: int | None = None
     # Width of the embedding tables where it is projected to embed_dim (ELECTRA, ALBERT).

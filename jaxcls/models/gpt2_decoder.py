@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxcls.layers.attention import Attend, Attention
-from jaxcls.layers.head import ClassificationHead
+from jaxcls.layers.head import LINEAR, HeadConfig, ProjectionConfig
 from jaxcls.layers.linear import Embedding
 from jaxcls.layers.mlp import MLP
 from jaxcls.layers.norm import LayerNorm
@@ -32,6 +32,7 @@ class GPT2Config:
     norm_eps: float
     scale: float
     scale_by_layer: bool
+    head: HeadConfig | ProjectionConfig = LINEAR
     type_vocab_size: int = 0
     absolute_positions: bool = True
     plain_attention: bool = True
@@ -84,7 +85,7 @@ class GPT2Classifier(nnx.Module):
             rngs=rngs,
         )
         self.final_norm = LayerNorm(cfg.embed_dim, eps=cfg.norm_eps)
-        self.head = ClassificationHead(cfg.embed_dim, cfg.num_labels, rngs=rngs)
+        self.head = cfg.head.build(cfg.embed_dim, cfg.num_labels, rngs=rngs)
 
     def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
         """Final hidden states of every packed token."""

@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxcls.layers.attention import Attend, Attention
-from jaxcls.layers.head import ClassificationHead
+from jaxcls.layers.head import LINEAR, HeadConfig, ProjectionConfig
 from jaxcls.layers.linear import Embedding
 from jaxcls.layers.mamba import Mamba, MambaConfig
 from jaxcls.layers.mlp import MLP
@@ -36,6 +36,7 @@ class HybridConfig:
     mixture: MixtureConfig
     attends: tuple[bool, ...]
     sparse: tuple[bool, ...]
+    head: HeadConfig | ProjectionConfig = LINEAR
     type_vocab_size: int = 0
     absolute_positions: bool = False
     plain_attention: bool = True
@@ -93,7 +94,7 @@ class HybridClassifier(nnx.Module):
             rngs=rngs,
         )
         self.final_norm = RMSNorm(cfg.embed_dim, eps=cfg.norm_eps)
-        self.head = ClassificationHead(cfg.embed_dim, cfg.num_labels, rngs=rngs)
+        self.head = cfg.head.build(cfg.embed_dim, cfg.num_labels, rngs=rngs)
 
     def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
         """Final hidden states of every packed token."""

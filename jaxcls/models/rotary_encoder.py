@@ -8,7 +8,6 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxcls.layers.attention import Attend, Attention, Rotation
-from jaxcls.layers.head import ClassificationHead
 from jaxcls.layers.linear import Embedding
 from jaxcls.layers.mlp import MLP
 from jaxcls.layers.norm import LayerNorm
@@ -92,7 +91,7 @@ class RotaryEncoderClassifier(nnx.Module):
             rngs=rngs,
         )
         self.final_norm = LayerNorm(cfg.embed_dim, eps=cfg.norm_eps, bias=cfg.norm_bias) if cfg.pre_norm else None
-        self.head = ClassificationHead(cfg.embed_dim, cfg.num_labels, cfg.head, rngs=rngs)
+        self.head = cfg.head.build(cfg.embed_dim, cfg.num_labels, rngs=rngs)
 
     def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
         """Final hidden states of every packed token."""

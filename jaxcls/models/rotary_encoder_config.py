@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxcls.config.hf import HfView
 from jaxcls.config.pooler import Pooling
-from jaxcls.layers.head import HeadConfig
+from jaxcls.layers.head import HeadConfig, ProjectionConfig
 from jaxcls.layers.rope import RopeConfig
 
 
@@ -40,7 +40,7 @@ class RotaryEncoderConfig:
     pad_token_id: int | None
     activation: str
     norm_eps: float
-    head: HeadConfig
+    head: HeadConfig | ProjectionConfig
     kinds: tuple[LayerKind, ...]  # one a layer
     pre_norm: bool = False  # norms before attention and MLP and after the last layer, rather than after each
     gated: bool = True

@@ -11,7 +11,10 @@ from jaxtyping import Array, Float
 from jaxcls.config.labels import Labels
 from jaxcls.errors import ConfigError
 
-ActivationName = Literal["softmax", "sigmoid", "identity", "tanh", "relu"]
+ActivationName = Literal["softmax", "sigmoid", "identity", "tanh", "relu", "normalize"]
+
+# A shorter embedding is divided by this, as in torch.
+LEAST_LENGTH = 1e-12
 
 _FUNCTIONS: dict[str, Callable[[Float[Array, "*rows C"]], Float[Array, "*rows C"]]] = {
     "softmax": lambda z: jax.nn.softmax(z, axis=-1),
@@ -19,6 +22,7 @@ _FUNCTIONS: dict[str, Callable[[Float[Array, "*rows C"]], Float[Array, "*rows C"
     "identity": lambda z: z,
     "tanh": jnp.tanh,
     "relu": jax.nn.relu,
+    "normalize": lambda z: z / jnp.maximum(jnp.linalg.norm(z, axis=-1, keepdims=True), LEAST_LENGTH),
 }
 
 # A closed table: a class path found in a downloaded file is never imported.
@@ -33,7 +37,7 @@ _TORCH_NAMES: dict[str, ActivationName] = {
 
 @dataclasses.dataclass(frozen=True)
 class ScoreActivation:
-    """The activation and the reason for it, which `jaxcls info` shows."""
+    """The activation and the reason for it, which `jaxcls info` shows; of embeddings, "normalize" to length 1."""
 
     name: ActivationName
     reason: str

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxcls.config.pooler import TOKEN_POOLING, Pooling
-from jaxcls.layers.head import ClassificationHead
+from jaxcls.layers.head import Head
 from jaxcls.layers.packed import PackedBatch
 from jaxcls.pooling.activation import ScoreActivation
 from jaxcls.pooling.select import last_token, mean_tokens
@@ -38,7 +38,7 @@ class Pooler:
     sigma: float = 1.0
     pad_token_id: int | None = None
 
-    def __call__(self, hidden: Float[Array, "T D"], batch: PackedBatch, head: ClassificationHead) -> PoolerOutput:
+    def __call__(self, hidden: Float[Array, "T D"], batch: PackedBatch, head: Head) -> PoolerOutput:
         """Scores a packed batch. `logits` are calibrated; `probs` equal them for requests without activation."""
         of_tokens = self.pooling_type in TOKEN_POOLING
         logits = head(self._pool(hidden, batch), per_token=of_tokens or self.pooling_type == "MEAN_LOGITS")

@@ -27,6 +27,7 @@ def varlen_attention(
     window: int | Int[Array, ""] | None = None,
     soft_cap: float | None = None,
     bias: Float[Array, "rows N R R"] | None = None,
+    key_segment_ids: Int[Array, " T"] | None = None,
     implementation: Implementation | None = None,
 ) -> Float[Array, "T N H"]:
     """Softmax attention inside each segment of a packed stream.
@@ -43,6 +44,8 @@ def varlen_attention(
             May be a traced int32 scalar, so that layers of one scan can differ.
         soft_cap: scores s become soft_cap * tanh(s / soft_cap) (Gemma 2). None: they stay as they are.
         bias: added to the scaled scores of the rows, all of one length R; of one row if every row's is the same.
+        key_segment_ids: the sequence whose tokens see this one; None: its own. Another number where it is seen by none.
+            Every token must see some other.
         implementation: "cpu" is a compiled kernel for x86-64 with AVX-512, "xla" runs everywhere, "reference" is the
             quadratic fp32 oracle for tests; None: the kernel on CPUs wherever it can, else "xla".
 
@@ -64,15 +67,17 @@ def varlen_attention(
     if bias is not None and not _fits(bias.shape, row_groups, num_heads):
         raise ValueError(f"a bias of shape {bias.shape} does not fit {num_heads} heads and row groups {row_groups}")
     options = {"row_groups": row_groups, "scale": scale, "causal": causal, "window": window, "soft_cap": soft_cap}
-    run_xla = partial(xla.varlen_attention, **options, bias=bias)
+    run_xla = partial(xla.varlen_attention, **options, bias=bias, key_segment_ids=key_segment_ids)
     reason = cpu.unsupported(q.shape[2], q.dtype, window)
-    if reason is None and not (soft_cap is None and bias is None):
-        reason = "scores are capped or have a bias"
+    if reason is None and not (soft_cap is None and bias is None and key_segment_ids is None):
+        reason = "scores are capped or have a bias, or some tokens are seen by none"
     match implementation:
         case "xla":
             return run_xla(q, k, v, segment_ids)
         case "reference":
-            return reference.varlen_attention(q, k, v, segment_ids, **options, bias=bias)
+            return reference.varlen_attention(
+                q, k, v, segment_ids, **options, bias=bias, key_segment_ids=key_segment_ids
+            )
         case "cpu":
             if reason is not None:
                 raise ValueError(f"implementation='cpu': {reason}; use 'xla'")

@@ -17,6 +17,7 @@ def varlen_attention(
     window: int | Int[Array, ""] | None,
     soft_cap: float | None = None,
     bias: Float[Array, "rows N R R"] | None = None,
+    key_segment_ids: Int[Array, " T"] | None = None,
 ) -> Float[Array, "T N H"]:
     """Quadratic in T; `row_groups` only say which tokens a bias is for."""
     group = q.shape[1] // k.shape[1]
@@ -24,7 +25,7 @@ def varlen_attention(
     values = jnp.repeat(v.astype(jnp.float32), group, axis=1)
     index = jnp.arange(q.shape[0])
     distance = index[:, None] - index[None, :]
-    mask = segment_ids[:, None] == segment_ids[None, :]
+    mask = segment_ids[:, None] == (segment_ids if key_segment_ids is None else key_segment_ids)[None, :]
     if causal:
         mask &= distance >= 0
     if window is not None:

@@ -33,12 +33,14 @@ def varlen_attention(
     window: int | Int[Array, ""] | None,
     soft_cap: float | None = None,
     bias: Float[Array, "some N R R"] | None = None,
+    key_segment_ids: Int[Array, " T"] | None = None,
 ) -> Float[Array, "T N H"]:
     """See `kernels_pallas.varlen_attention.api.varlen_attention`."""
     outputs, start = [], 0
+    of_keys = segment_ids if key_segment_ids is None else key_segment_ids
     for count, length in row_groups:
         part = slice(start, start + count * length)
-        rows = [x[part].reshape(count, length, *x.shape[1:]) for x in (q, k, v, segment_ids)]
+        rows = [x[part].reshape(count, length, *x.shape[1:]) for x in (q, k, v, segment_ids, of_keys)]
         out = _attend_rows(*rows, window, bias, scale=scale, causal=causal, soft_cap=soft_cap)
         outputs.append(out.reshape(count * length, *q.shape[1:]))
         start = part.stop
@@ -52,6 +54,7 @@ def _attend_rows(
     k: Float[Array, "rows R K H"],
     v: Float[Array, "rows R K H"],
     segments: Int[Array, "rows R"],
+    key_segments: Int[Array, "rows R"],
     window: int | Int[Array, ""] | None,
     bias: Float[Array, "some N R R"] | None,
     *,
@@ -65,7 +68,7 @@ def _attend_rows(
     if bias is not None:
         bias = bias.reshape(len(bias), k.shape[2], -1, length, length)
     heads_first = (queries.transpose(0, 2, 3, 1, 4), k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3))
-    operands = (*heads_first, segments, window, bias)
+    operands = (*heads_first, segments, key_segments, window, bias)
     blocks = {limit: _block_size(rows, num_heads, length, limit) for limit in (CPU_SCORES, MAX_SCORES)}
     attend = {limit: partial(_attend, causal=causal, soft_cap=soft_cap, block=block) for limit, block in blocks.items()}
     if blocks[CPU_SCORES] == blocks[MAX_SCORES]:
@@ -90,6 +93,7 @@ def _attend(
     k: Float[Array, "rows K H R"],
     v: Float[Array, "rows K R H"],
     segments: Int[Array, "rows R"],
+    key_segments: Int[Array, "rows R"],
     window: int | Int[Array, ""] | None,
     bias: Float[Array, "some K G R R"] | None,
     *,
@@ -100,13 +104,13 @@ def _attend(
     rows, length = segments.shape
     index = jnp.arange(length)
     if block is None:
-        return _softmax_product(q, k, v, _mask(segments, segments, index, index, causal, window), bias, soft_cap)
+        return _softmax_product(q, k, v, _mask(segments, key_segments, index, index, causal, window), bias, soft_cap)
     blocks = length // block
 
     def attend_block(number: Int[Array, ""]) -> Float[Array, "1 K G Q H"]:
         row, start = number // blocks, number % blocks * block
         own = jax.lax.dynamic_slice(segments, (row, start), (1, block))
-        row_segments = jax.lax.dynamic_slice_in_dim(segments, row, 1)
+        row_segments = jax.lax.dynamic_slice_in_dim(key_segments, row, 1)
         mask = _mask(own, row_segments, start + jnp.arange(block), index, causal, window)
         queries = jax.lax.dynamic_slice(q, (row, 0, 0, start, 0), (1, *q.shape[1:3], block, q.shape[4]))
         own_bias = None

@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     PreTrainedModel,
@@ -51,8 +52,10 @@ def saved_shapes(config: Mapping[str, Any]) -> Shapes:
 
 def auto_class(config: Mapping[str, Any]) -> Any:
     """Transformers' class for the task that the architecture's name says."""
-    of_tokens = "ForTokenClassification" in config["architectures"][0]
-    return AutoModelForTokenClassification if of_tokens else AutoModelForSequenceClassification
+    name = config["architectures"][0]
+    if name.endswith("Model"):
+        return AutoModel
+    return AutoModelForTokenClassification if "ForTokenClassification" in name else AutoModelForSequenceClassification
 
 
 def load_model(folder: Path, *, attention: str) -> PreTrainedModel | Assembled:
