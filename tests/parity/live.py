@@ -18,9 +18,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from tests.parity.cases import Case, all_cases
+from tests.parity.draws import random_cases
 from tests.parity.oracle import MADE_WITH, compute
 from tests.parity.ours import PARITY, Layout, layouts, load_ours, run_ours
-from tests.parity.random_cases import random_cases
 from tests.parity.store import GOLDENS, Golden, read_golden
 
 # CPUs without vector units, or with others, add in another order: measured 1.1e-6 for the same code.
