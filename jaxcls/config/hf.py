@@ -67,6 +67,8 @@ class HfView:
         if self._values.get("pruned_heads"):
             raise ConfigError(f"{source}: pruned_heads = {self._values['pruned_heads']} is not supported")
         self._taken.add("pruned_heads")
+        self.expect("is_decoder", False)
+        self.expect("add_cross_attention", False)
         self.expect("is_encoder_decoder", False)
         self.expect("cross_attention_hidden_size", None)
         self.expect("tie_encoder_decoder", False)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tests.parity.cases import DROP, Axis, Case, Space, independent, make_prompts, override, tasks
-from tests.parity.encoder_cases import LABELS
+from tests.parity.encoder_cases import LABELS, NARROWEST
 
 LLAMA: dict[str, Any] = {
     "architectures": ["LlamaForSequenceClassification"],
@@ -205,6 +205,7 @@ SIZES: Axis = [
     for kv_heads in (1, 2, 3)
     for width in (5, 8, 12)
     for head_dim in (4, 6, 10, 16, 22)
+    if groups * kv_heads * width >= NARROWEST
 ]
 AXES = independent(
     hidden_act=("silu", "gelu_pytorch_tanh", "relu", "gelu_new"),

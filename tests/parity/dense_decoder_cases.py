@@ -7,7 +7,7 @@ from typing import Any
 from tests.parity.cases import DROP, Axis, Case, Space, independent, make_prompts, override, tasks
 from tests.parity.decoder_cases import AXES, BIASES, COUNTS, GEMMA, LLAMA, QWEN2, ROPE_AXIS, SIZES, WINDOW_AXES
 from tests.parity.decoder_cases import BASES as OLDER
-from tests.parity.encoder_cases import LABELS
+from tests.parity.encoder_cases import LABELS, NARROWEST
 
 MISTRAL: dict[str, Any] = override(
     LLAMA,
@@ -237,6 +237,7 @@ _SHARED = (*AXES, *COUNTS, SIZES)
 _PLAIN_SIZES: Axis = [
     {"num_attention_heads": groups * kv, "num_key_value_heads": kv, "hidden_size": groups * kv * width}
     for groups, kv, width in itertools.product((1, 2, 3), (1, 2, 3), (4, 6, 10, 16))
+    if groups * kv * width >= NARROWEST
 ]
 _WINDOW = independent(sliding_window=range(1, 13))
 _SCALES = independent(query_pre_attn_scalar=(3, 14, 200), hidden_activation=("gelu_pytorch_tanh", "silu"))

@@ -130,8 +130,13 @@ ROBERTA_FAMILY: dict[str, dict[str, Any]] = {
 }
 
 # Every encoder with BERT's keys.
+# Models narrower than these magnify rounding: a LayerNorm of three numbers can divide by almost nothing.
+NARROWEST = 12
 SIZES: Axis = [
-    {"num_attention_heads": heads, "hidden_size": heads * width} for heads in (1, 2, 3, 5) for width in (3, 6, 10, 11)
+    {"num_attention_heads": heads, "hidden_size": heads * width}
+    for heads in (1, 2, 3, 5)
+    for width in (3, 6, 10, 11, 24)
+    if heads * width >= NARROWEST
 ]
 AXES = independent(
     hidden_act=("gelu", *ACTIVATIONS),

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tests.parity.cases import DROP, Case, Space, independent, make_prompts, override, tasks
-from tests.parity.encoder_cases import ACTIVATIONS, LABELS
+from tests.parity.encoder_cases import ACTIVATIONS, LABELS, SIZES
 
 GPT2: dict[str, Any] = {
     "activation_function": "gelu_new",
@@ -78,7 +78,7 @@ SPACES = [
                 scale_attn_weights=(True, False),
                 vocab_size=range(20, 121),
             ),
-            [{"n_head": heads, "n_embd": heads * width} for heads in (1, 2, 3, 5) for width in (3, 6, 10, 11)],
+            [{"n_head": size["num_attention_heads"], "n_embd": size["hidden_size"]} for size in SIZES],
             tasks(GPT2),
         ),
     )

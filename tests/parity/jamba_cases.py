@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.parity.cases import Case, Space, independent, make_prompts, override
+from tests.parity.encoder_cases import NARROWEST
 
 JAMBA: dict[str, Any] = {
     "architectures": ["JambaForSequenceClassification"],
@@ -105,6 +106,7 @@ SPACES = [
                 for groups in (1, 2, 3)
                 for kv in (1, 2, 3)
                 for width in (5, 6, 8)
+                if groups * kv * width >= NARROWEST
             ],
         ),
     )

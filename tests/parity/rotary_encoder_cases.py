@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tests.parity.cases import DROP, Axis, Case, Space, independent, make_prompts, override, tasks
-from tests.parity.encoder_cases import AXES, LABELS
+from tests.parity.encoder_cases import AXES, LABELS, NARROWEST
 
 SHARED: dict[str, Any] = {
     "attention_probs_dropout_prob": 0.1,
@@ -208,7 +208,10 @@ TOKENS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
 }
 
 EVEN_SIZES: Axis = [
-    {"num_attention_heads": heads, "hidden_size": heads * width} for heads in (1, 2, 3) for width in (4, 6, 10)
+    {"num_attention_heads": heads, "hidden_size": heads * width}
+    for heads in (1, 2, 3)
+    for width in (4, 6, 10, 16)
+    if heads * width >= NARROWEST
 ]
 _ROPES: Axis = [
     {},
