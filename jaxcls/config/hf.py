@@ -19,8 +19,8 @@ _BOOKKEEPING = frozenset(
     "adapters architectures attn_implementation auto_map custom_pipelines dataset dtype finetuning_task "
     "gradient_checkpointing id2label label2id language license model_type name num_labels problem_type "
     "return_dict return_dict_in_generate sentence_transformers sbert_ce_default_activation_function "
-    "task_specific_params tokenizer_class torch_dtype torchscript transformers_version unsloth_fixed unsloth_version "
-    "use_auth_token".split()
+    "task_specific_params tokenizer_class torch_dtype torchscript transformers.js_config transformers_version "
+    "unsloth_fixed unsloth_version use_auth_token".split()
 )
 _TRAINING_ONLY = frozenset(
     "attention_dropout attention_probs_dropout_prob classifier_dropout embd_pdrop hidden_dropout_prob "

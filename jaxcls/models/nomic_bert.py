@@ -82,6 +82,8 @@ def _read_published(hf: HfView, shared: dict[str, Any], rope: RopeConfig) -> Rop
         return rope
     shared["max_len"] = positions
     factor = hf.float("rotary_scaling_factor", 1.0)
+    if rope.rope_type != "default":
+        raise hf.error("rotary_scaling_factor", factor, f"the rope is of type {rope.rope_type!r} already")
     return RopeConfig(rope.head_dim, rope.theta, "dynamic", factor=factor, original_max_len=trained)
 
 

@@ -58,7 +58,7 @@ class Built:
 
 # Unrolled models have the same names once per layer: small ones are enough.
 BUILDS = [(p, layouts(p.effective_config)[-1]) for p in ALL]
-BUILDS += [(p, "unrolled") for p in ALL if p.layers <= 12 and (p, "unrolled") not in BUILDS]
+BUILDS += [(p, "unrolled") for p in ALL if p.layers <= 6 and (p, "unrolled") not in BUILDS]
 
 
 @pytest.fixture(scope="module", params=BUILDS, ids=lambda build: f"{build[0].model}-{build[1]}")
