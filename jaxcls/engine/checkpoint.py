@@ -92,7 +92,7 @@ class Checkpoint:
         """Raises ConfigError if the checkpoint does not do `task`."""
         if task not in self.tasks:
             raise ConfigError(
-                f"{self.name} scores tokens, not texts: use LLM.token_classify, or encode with "
+                f"{self.name} scores tokens, not texts: use LLM.token_classify (`jaxcls tokens`), or encode with "
                 "pooling_task='token_classify'"
             )
 
