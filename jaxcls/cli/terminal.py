@@ -109,8 +109,10 @@ def _cell(field: Field, value: Any) -> Text:
     if field.shown is not None:
         return Text(field.shown(value))
     if field.keys is not None:
-        number = _number if field.type == "probability" else _raw
-        return Text(", ".join(f"{key} {number(score)}" for key, score in value.items()), "dim")
+        probable = field.type == "probability"
+        shown = ", ".join(f"{key} {_number(score) if probable else _raw(score)}" for key, score in value.items())
+        # Best first: what does not fit says least.
+        return Text(shown, "dim", no_wrap=probable, overflow="ellipsis")
     if field.type == "text":
         return Text(value, "bold")
     return _score(value) if field.type == "probability" else Text(_raw(value))
