@@ -110,9 +110,10 @@ class Checkpoint:
             return
         if (task in ("embed", "token_embed")) == (self.embedder is None):
             raise ConfigError(f"{self.name} is loaded as {self._role}")
-        one, each = ("scores", "classify") if self.embedder is None else ("embeds", "embed")
+        one, each, command = ("embeds", "embed", "") if self.embedder else ("scores", "classify", " (`jaxcls tokens`)")
         raise ConfigError(
-            f"{self.name} {one} tokens, not texts: use LLM.token_{each}, or encode with pooling_task='token_{each}'"
+            f"{self.name} {one} tokens, not texts: use LLM.token_{each}{command}, or encode with "
+            f"pooling_task='token_{each}'"
         )
 
     @property
