@@ -10,6 +10,11 @@ from jaxcls.cli.terminal import message, print_table, stdout_is_terminal
 if TYPE_CHECKING:
     from jaxcls.info import Description
 
+_EMBEDDERS = (
+    "Base models of these families (BertModel, Qwen3ForCausalLM ...) are embedders where sentence-transformers' "
+    "modules.json is beside them, or with convert='embed': LLM.embed"
+)
+
 
 def show_models() -> None:
     """The support table, from the registry."""
@@ -19,6 +24,7 @@ def show_models() -> None:
     if stdout_is_terminal():
         rows = [("\n".join(entry.names), entry.pooling_name, f"{entry.summary}\n{entry.example}") for entry in entries]
         print_table(("architecture", "pooling", "models, and an example"), rows)
+        message(_EMBEDDERS)
         return
     for entry in entries:
         for name in entry.names:
