@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from jaxcls.outputs import (
         ClassificationOutput,
         ClassificationRequestOutput,
+        EmbeddingOutput,
+        EmbeddingRequestOutput,
         LabelScore,
         PoolingOutput,
         PoolingRequestOutput,
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
         Span,
         TokenClassificationOutput,
         TokenClassificationRequestOutput,
+        TokenEmbeddingOutput,
+        TokenEmbeddingRequestOutput,
         ZeroShotOutput,
         ZeroShotRequestOutput,
     )
@@ -37,6 +41,8 @@ _EXPORTS = {
     "PoolingParams": "jaxcls.pooling_params",
     "ClassificationOutput": "jaxcls.outputs",
     "ClassificationRequestOutput": "jaxcls.outputs",
+    "EmbeddingOutput": "jaxcls.outputs",
+    "EmbeddingRequestOutput": "jaxcls.outputs",
     "LabelScore": "jaxcls.outputs",
     "PoolingOutput": "jaxcls.outputs",
     "PoolingRequestOutput": "jaxcls.outputs",
@@ -45,6 +51,8 @@ _EXPORTS = {
     "Span": "jaxcls.outputs",
     "TokenClassificationOutput": "jaxcls.outputs",
     "TokenClassificationRequestOutput": "jaxcls.outputs",
+    "TokenEmbeddingOutput": "jaxcls.outputs",
+    "TokenEmbeddingRequestOutput": "jaxcls.outputs",
     "ZeroShotOutput": "jaxcls.outputs",
     "ZeroShotRequestOutput": "jaxcls.outputs",
 }
@@ -54,6 +62,8 @@ __all__ = [
     "AsyncLLM",
     "ClassificationOutput",
     "ClassificationRequestOutput",
+    "EmbeddingOutput",
+    "EmbeddingRequestOutput",
     "LabelScore",
     "PoolerConfig",
     "PoolingOutput",
@@ -64,6 +74,8 @@ __all__ = [
     "Span",
     "TokenClassificationOutput",
     "TokenClassificationRequestOutput",
+    "TokenEmbeddingOutput",
+    "TokenEmbeddingRequestOutput",
     "ZeroShotOutput",
     "ZeroShotRequestOutput",
 ]

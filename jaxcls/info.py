@@ -43,6 +43,9 @@ class Description:
         labels: Class names in the order of the logits, and the `problem_type`.
         head: Where the head comes from.
         pairs: What pairs of texts are put into.
+        head: Where the head comes from; of embedders their dense layers.
+        embedding_dim: Width of the embeddings, None: it is a classifier.
+        prompts: Of an embedder, what may be put before a text, by name; and the `default_prompt`.
         pooling: How a sequence becomes one vector, and `pooling_reason` why.
         activation: What turns logits into scores, and `activation_reason` why.
         use_activation: Whether requests that do not say get scores (or logits).
@@ -70,6 +73,9 @@ class Description:
     problem_type: str | None
     head: str
     pairs: str
+    embedding_dim: int | None
+    prompts: dict[str, str]
+    default_prompt: str | None
     pooling: str
     pooling_reason: str
     activation: str
@@ -94,7 +100,7 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
     checkpoint = open_checkpoint(local)
     abstract = abstract_model(checkpoint, config)
     weights = _weights(checkpoint, abstract, config)
-    pooler = checkpoint.pooler(checkpoint.tasks[0])
+    pooler, embedder = checkpoint.pooler(checkpoint.tasks[0]), checkpoint.embedder
     scale_paths = set(scales(abstract.target).values())
     return Description(
         model=str(model),
@@ -116,6 +122,9 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
         problem_type=checkpoint.labels.problem_type,
         head=checkpoint.head_reason,
         pairs=pair_prompt(checkpoint, config),
+        embedding_dim=None if embedder is None else checkpoint.embed_dim,
+        prompts={} if embedder is None else dict(embedder.prompts),
+        default_prompt=None if embedder is None else embedder.default_prompt,
         pooling=checkpoint.pooling_type,
         pooling_reason=checkpoint.pooling_reason,
         activation=checkpoint.activation.name,

@@ -122,8 +122,8 @@ class Problems:
                 + "\n  ".join(listed(self.head))
                 + "\n  Load a checkpoint that was fine-tuned for classification (perhaps the hub has one by another "
                 'name); make one of a language model\'s output matrix with labels={"good": " good", "bad": " bad"} or '
-                'hf_overrides={"classifier_from_token": [...], "method": ...}; or, to run with an untrained head on '
-                'purpose, pass head_init="zeros" or head_init="random".',
+                'hf_overrides={"classifier_from_token": [...], "method": ...}; for embeddings, pass '
+                'convert="embed"; or, to run with an untrained head on purpose, head_init="zeros" or "random".',
             )
         error = MissingHeadError if self.head else CheckpointError
         raise error("the checkpoint does not fit the model:\n" + "\n".join(parts))

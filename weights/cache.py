@@ -11,7 +11,7 @@ import secrets
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -38,20 +38,20 @@ _log = logging.getLogger(__name__)
 
 
 def content_key(
-    checkpoint: Path, table: RuleTable, target: Mapping[str, ArraySpec], *, options: Mapping[str, Scalar] | None = None
+    checkpoint: Path,
+    table: RuleTable,
+    target: Mapping[str, ArraySpec],
+    *,
+    options: Mapping[str, Scalar] | None = None,
+    folders: Sequence[str] = (),
 ) -> str:
     """A name for the weights that loading `checkpoint` gives: equal if and only if all that they depend on is.
 
-    That is the content of the weight files, the rules, the target's paths, shapes and dtypes, and `options` (such as
-    head_init and seed). Files of a hub snapshot are known by the hash that the hub names them by; others are read
-    once. Returns 32 hexadecimal digits. Raises CheckpointError where there are no weight files.
+    That is the content of the weight files, there and in the `folders` below, the rules, the target's paths, shapes and
+    dtypes, and `options` (such as head_init and seed). Files of a hub snapshot are known by the hash that the hub names
+    them by; others are read once. Returns 32 hexadecimal digits. Raises CheckpointError where there are no weights.
     """
-    single, index = checkpoint / SINGLE, checkpoint / INDEX
-    if not single.is_file() and not index.is_file():
-        raise CheckpointError(f"{checkpoint} has neither {SINGLE} nor {INDEX}.")
-    files = (
-        [single] if single.is_file() else [index, *(checkpoint / f for f in sorted(set(read_index(index).values())))]
-    )
+    files = [file for folder in ("", *folders) for file in _weight_files(checkpoint / folder)]
     key = blake2b(digest_size=16)
     for part in (
         _FORMAT,
@@ -62,6 +62,15 @@ def content_key(
     ):
         key.update(repr(part).encode() + b"\0")
     return key.hexdigest()
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    single, index = directory / SINGLE, directory / INDEX
+    if single.is_file():
+        return [single]
+    if not index.is_file():
+        raise CheckpointError(f"{directory} has neither {SINGLE} nor {INDEX}.")
+    return [index, *(directory / file for file in sorted(set(read_index(index).values())))]
 
 
 def exists(directory: Path) -> bool:

@@ -10,6 +10,11 @@ from jaxcls.cli.terminal import message, print_table, stdout_is_terminal
 if TYPE_CHECKING:
     from jaxcls.info import Description
 
+_EMBEDDERS = (
+    "Base models of these families (BertModel, Qwen3ForCausalLM ...) are embedders where sentence-transformers' "
+    "modules.json is beside them, or with convert='embed': LLM.embed"
+)
+
 
 def show_models() -> None:
     """The support table, from the registry."""
@@ -19,6 +24,7 @@ def show_models() -> None:
     if stdout_is_terminal():
         rows = [("\n".join(entry.names), entry.pooling_name, f"{entry.summary}\n{entry.example}") for entry in entries]
         print_table(("architecture", "pooling", "models, and an example"), rows)
+        message(_EMBEDDERS)
         return
     for entry in entries:
         for name in entry.names:
@@ -51,7 +57,10 @@ def _lines(info: "Description") -> list[tuple[str, str]]:
     calibration = f"(logits - {info.logit_mean:g}) / {info.logit_sigma:g}, then "
     plain = (info.logit_mean, info.logit_sigma) == (0.0, 1.0)
     activation = f"{'' if plain else calibration}{info.activation}"
-    default = "" if info.use_activation else "; requests that do not say get logits"
+    embeds = info.embedding_dim is not None
+    default = (
+        "" if info.use_activation else f"; requests that do not say get {'them as they are' if embeds else 'logits'}"
+    )
     quantised = "" if info.quantization is None else f"matrices of the layers {info.quantization}, "
     lines = [
         ("model", info.model),
@@ -64,10 +73,13 @@ def _lines(info: "Description") -> list[tuple[str, str]]:
         ("parameters", f"{info.parameters:,}"),
         ("loaded as", f"{info.dtype}, {quantised}{size_of(info.memory_bytes)} on {info.backend}, layers {info.layers}"),
         ("CPU kernels", info.kernels or ""),
-        ("labels", f"{len(info.labels)}: {', '.join(info.labels)}"),
-        ("problem_type", info.problem_type or "not given"),
-        ("head", info.head),
-        ("pairs", info.pairs),
+        ("embeddings", f"{info.embedding_dim} dimensions" if embeds else ""),
+        ("prompts", ", ".join(f"{name}: {text!r}" for name, text in info.prompts.items())),
+        ("default prompt", info.default_prompt or ""),
+        ("labels", "" if embeds else f"{len(info.labels)}: {', '.join(info.labels)}"),
+        ("problem_type", "" if embeds else info.problem_type or "not given"),
+        ("dense layers" if embeds else "head", info.head),
+        ("pairs", "" if embeds else info.pairs),
         ("pooling", f"{info.pooling} ({info.pooling_reason})"),
         ("activation", f"{activation} ({info.activation_reason}){default}"),
         ("longest text", f"{info.max_len:,} tokens ({info.max_len_reason})"),

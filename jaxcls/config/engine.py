@@ -64,8 +64,8 @@ class EngineConfig(BaseModel):
         skip_tokenizer_init: load no tokenizer; prompts are then token ids.
         trust_remote_code: must stay False: code from checkpoints is never run, and never needed.
         runner: "auto" and "pooling" mean the same here; accepted for vLLM scripts.
-        convert: "auto" and "classify" run language models and base models as the classifier of their family;
-            "none" takes checkpoints that are classifiers only.
+        convert: "classify" runs language models and base models as the classifier of their family, "embed" as its
+            embedder; "auto" as what their files say, else as the classifier; "none" only as what their files say.
         dtype: "auto" is float32 on CPU and bfloat16 on GPU and TPU, with `quantization` bfloat16 everywhere; never
             float16 unless asked for.
         quantization: "int8" holds the matrices of the layers in int8, with a float32 scale for each output channel,

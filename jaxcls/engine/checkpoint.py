@@ -78,6 +78,11 @@ class Checkpoint:
         return not self.architecture.raw if chosen is None else chosen
 
     @property
+    def weight_folders(self) -> tuple[str, ...]:
+        """Where there are weights beside those of the network."""
+        return () if self.embedder is None else tuple(filter(None, self.embedder.folders))
+
+    @property
     def embed_dim(self) -> int:
         """Width of the embeddings."""
         layers = () if self.embedder is None else self.embedder.projection.layers

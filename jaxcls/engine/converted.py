@@ -39,7 +39,7 @@ def load_weights(checkpoint: Checkpoint, model: AbstractModel, options: EngineCo
     private_directory(directory)
     table = rule_table(checkpoint, open_source(checkpoint).names())
     how = {"head_init": options.head_init, "seed": options.seed}
-    key = cache.content_key(checkpoint.path, table, model.target, options=how)
+    key = cache.content_key(checkpoint.path, table, model.target, options=how, folders=checkpoint.weight_folders)
     build = lambda: read_weights(checkpoint, model, options)  # noqa: E731
     return cache.restore_or_build(directory / key, model.target, build, {"model": str(options.model)})
 

@@ -10,6 +10,7 @@ from jaxcls.config.engine import EngineOptions, engine_config
 from jaxcls.engine.checkpoint import open_checkpoint
 from jaxcls.engine.converted import empty_directory, write_files
 from jaxcls.engine.load import abstract_model, rule_table
+from jaxcls.errors import ConfigError
 from weights.accounting import check_names
 from weights.export import save_tensors
 from weights.source import open_checkpoint as open_files
@@ -36,6 +37,8 @@ def export(model: str | Path, output: str | Path, **options: Unpack[EngineOption
     directory = empty_directory(output)
     config = engine_config(model, {**options, "dtype": "float32"})
     checkpoint = open_checkpoint(config)
+    if checkpoint.embedder is not None:
+        raise ConfigError(f"{checkpoint.name} is loaded as an embedder: transformers reads the checkpoint as it is")
     source = open_files(checkpoint.path)
     table = rule_table(checkpoint, source.names())
     own = {rule.target: rule for rule in checkpoint.architecture.weights(checkpoint.config).rules}

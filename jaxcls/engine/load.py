@@ -90,9 +90,8 @@ def open_source(checkpoint: Checkpoint) -> Source:
     Raises:
         CheckpointError: files that are missing or broken.
     """
-    folders = () if checkpoint.embedder is None else checkpoint.embedder.folders
     main = open_checkpoint(checkpoint.path)
-    others = {folder: open_checkpoint(checkpoint.path / folder) for folder in folders if folder}
+    others = {folder: open_checkpoint(checkpoint.path / folder) for folder in checkpoint.weight_folders}
     return JoinedSource(main, others) if others else main
 
 
