@@ -12,7 +12,7 @@ def to_json(value: Any) -> str:
     try:
         return _ENCODER.encode(value)
     except ValueError:
-        return _ENCODER.encode(without_nan(value))
+        return _ENCODER.encode(_without_nan(value))
 
 
 def to_cell(value: Any) -> str:
@@ -24,14 +24,13 @@ def to_cell(value: Any) -> str:
     return to_json(value) if isinstance(value, bool | int | float | dict | list) else _plain(value)
 
 
-def without_nan(value: Any) -> Any:
-    """The value with None for every NaN and infinity in it."""
+def _without_nan(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: without_nan(item) for key, item in value.items()}
+        return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [without_nan(item) for item in value]
+        return [_without_nan(item) for item in value]
     return value
 
 

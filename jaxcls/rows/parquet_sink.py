@@ -4,6 +4,7 @@ A parquet file is readable only once it is closed, so each block of rows becomes
 "<output>.parts"; a run that is killed continues after the last of them.
 """
 
+import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -140,6 +141,8 @@ class ParquetSink(FileSink):
 def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     if isinstance(values[0], pa.Array):
         return pa.concat_arrays(values)
+    if pa.types.is_floating(kind):
+        values = [value if value is not None and math.isfinite(value) else None for value in values]
     if pa.types.is_string(kind):
         values = [None if value is None else to_cell(value) for value in values]
     return pa.array(values, type=kind)

@@ -7,7 +7,7 @@ from typing import Any
 from jaxcls.errors import PromptError
 from jaxcls.outputs import RequestOutput
 from jaxcls.rows.columns import InputRow
-from jaxcls.rows.json_values import to_json, without_nan
+from jaxcls.rows.json_values import to_json
 from jaxcls.rows.results import Field, Results
 
 
@@ -29,11 +29,11 @@ def failed(row: InputRow, error: str, tokens: int = 0) -> OutputRow:
 
 
 def scored(row: InputRow, output: RequestOutput[Any], results: Results[Any]) -> OutputRow:
-    """The output of a row that went through the model. Values that are not finite become None."""
+    """The output of a row that went through the model."""
     tokens = len(output.prompt_token_ids)
     if output.error is not None or output.outputs is None:
         return failed(row, _message(output.error), tokens)
-    record = without_nan(results.record(row.item, output.outputs))
+    record = results.record(row.item, output.outputs)
     return OutputRow(row.index, row.columns, record, tokens=tokens, item=row.item)
 
 
