@@ -1,10 +1,9 @@
-"""Scores of pairs: how well a document answers a query, by a cross-encoder."""
+"""Scores of pairs: how well a document answers a query, by a cross-encoder, or by the embeddings of both."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 from jaxcls.engine.call import Call, PromptParams
 from jaxcls.engine.request import Finished
@@ -15,9 +14,14 @@ from jaxcls.inputs.template import Field, Template
 from jaxcls.inputs.tokenize_options import TextParams
 from jaxcls.outputs import RequestOutput, RerankResult, ScoringOutput
 from jaxcls.pooling_params import PoolingParams
+from jaxcls.similarity import similarity_call
 
 ScoreInput: TypeAlias = str | Mapping[str, Any]
 Pair: TypeAlias = tuple[ScoreInput, ScoreInput]
+
+
+# What means something where query and document are embedded each by itself.
+_FOR_EMBEDDERS = {"pooling_params", "tokenization_kwargs"}
 
 
 class ScoreOptions(TypedDict, total=False):
@@ -45,40 +49,42 @@ class ScoreOptions(TypedDict, total=False):
     tokenization_kwargs: dict[str, Any] | None
 
 
-def score_call(
-    model: Model,
-    *,
-    label: str | int | None = None,
-    instruction: str | None = None,
-    chat_template: str | Path | None = None,
-    chat_template_kwargs: Mapping[str, Any] | None = None,
-    max_tokens_per_query: int = 0,
-    max_tokens_per_doc: int = 0,
-    pooling_params: PoolingParams | None = None,
-    tokenization_kwargs: dict[str, Any] | None = None,
-) -> Call[ScoringOutput]:
-    """An item is a Pair; see ScoreOptions.
+def score_call(model: Model, **options: Unpack[ScoreOptions]) -> Call[ScoringOutput]:
+    """An item is a Pair.
 
     Raises:
-        ConfigError: a model that scores no pairs, or arguments that do not fit it.
+        ConfigError: a model that scores no pairs, or options that do not fit it.
     """
+    pooling = options.get("pooling_params")
+    if pooling is not None and not isinstance(pooling, PoolingParams):
+        raise ConfigError(f"pooling_params must be one PoolingParams, for all pairs; got {pooling!r}")
+    if unknown := sorted(options.keys() - ScoreOptions.__annotations__.keys()):
+        raise ConfigError(f"scores take no {', '.join(unknown)}; see jaxcls.score.ScoreOptions")
+    if model.checkpoint.embedder is None:
+        return _cross_encoder_call(model, options)
+    given = sorted(name for name in options.keys() - _FOR_EMBEDDERS if options.get(name))
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)}: this model embeds the query and the document by themselves; that is for models that "
+            "read both together"
+        )
+    return similarity_call(model, _texts, pooling, options.get("tokenization_kwargs"))
+
+
+def _cross_encoder_call(model: Model, options: ScoreOptions) -> Call[ScoringOutput]:
     model.checkpoint.check_task("classify")
-    number = _class(model, label)
-    variables = {**({} if instruction is None else {"instruction": instruction}), **(chat_template_kwargs or {})}
-    template = _template(model, chat_template, variables)
-    limit = partial(_check_limit, max_len=model.checkpoint.max_len)
-    most: dict[Field, int] = {
-        "text": limit("max_tokens_per_query", max_tokens_per_query),
-        "text_pair": limit("max_tokens_per_doc", max_tokens_per_doc),
-    }
-    texts = TextParams(template, variables, {field: value for field, value in most.items() if value}, "second_first")
-    if pooling_params is not None and not isinstance(pooling_params, PoolingParams):
-        raise ConfigError(f"pooling_params must be one PoolingParams, for all pairs; got {pooling_params!r}")
+    number = _class(model, options.get("label"))
+    instruction = options.get("instruction")
+    variables = {**({} if instruction is None else {"instruction": instruction})}
+    variables.update(options.get("chat_template_kwargs") or {})
+    template = _template(model, options.get("chat_template"), variables)
+    texts = TextParams(template, variables, _most_tokens(options, model.checkpoint.max_len), "second_first")
 
     def output(_: Pair, rows: Sequence[Finished]) -> ScoringOutput:
         return ScoringOutput(float(rows[0].probs[number]), float(rows[0].logits[number]))
 
-    return Call("classify", output, _prompts, PromptParams(pooling_params, tokenization_kwargs, texts))
+    params = PromptParams(options.get("pooling_params"), options.get("tokenization_kwargs"), texts)
+    return Call("classify", output, lambda pair: [_texts(pair)], params)
 
 
 def score_pairs(data_1: Any, data_2: Any) -> list[Pair]:
@@ -156,8 +162,8 @@ def text_of(item: ScoreInput) -> str:
     return content
 
 
-def _prompts(pair: Pair) -> list[tuple[str, str]]:
-    return [(text_of(pair[0]), text_of(pair[1]))]
+def _texts(pair: Pair) -> tuple[str, str]:
+    return text_of(pair[0]), text_of(pair[1])
 
 
 def _class(model: Model, label: str | int | None) -> int:
@@ -195,12 +201,18 @@ def _template(model: Model, chosen: str | Path | None, variables: Mapping[str, A
     return template
 
 
-def _check_limit(name: str, value: Any, max_len: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigError(f"{name} must be at least 0 (0: no limit), got {value!r}")
-    if value >= max_len:
-        raise ConfigError(f"{name} ({value}) must be less than max_model_len ({max_len})")
-    return value
+def _most_tokens(options: ScoreOptions, max_len: int) -> dict[Field, int]:
+    most: dict[Field, int] = {}
+    names: tuple[tuple[Field, str], ...] = (("text", "max_tokens_per_query"), ("text_pair", "max_tokens_per_doc"))
+    for field, name in names:
+        value = options.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ConfigError(f"{name} must be at least 0 (0: no limit), got {value!r}")
+        if value >= max_len:
+            raise ConfigError(f"{name} ({value}) must be less than max_model_len ({max_len})")
+        if value:
+            most[field] = value
+    return most
 
 
 def _listed(data: Any, name: str) -> list[ScoreInput]:

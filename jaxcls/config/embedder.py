@@ -48,6 +48,7 @@ class Embedder:
         pools_prompt: whether the tokens of such a prompt are part of a mean.
         late: how queries and documents are prepared whose tokens are embedded each; None: texts are embedded whole.
         network: the class of the network where config.json names another.
+        similarity: how alike two embeddings are, by its name in sentence-transformers.
     """
 
     projection: ProjectionConfig = NO_PROJECTION
@@ -59,6 +60,7 @@ class Embedder:
     pools_prompt: bool = True
     late: LateInteraction | None = None
     network: str | None = None
+    similarity: str = "cosine"
 
 
 def read_embedder(path: Path, values: Mapping[str, Any]) -> Embedder | None:
@@ -98,6 +100,7 @@ def read_embedder(path: Path, values: Mapping[str, Any]) -> Embedder | None:
         reason=MODULES,
         pools_prompt=of_tokens or _pooling_settings(path / modules[1][1] / "config.json")[1],
         late=read_late(settings, path / _SETTINGS) if of_tokens else None,
+        similarity=settings.get("similarity_fn_name") or "cosine",
         **_prompts(settings, path / _SETTINGS),
     )
 

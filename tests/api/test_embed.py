@@ -287,3 +287,41 @@ def test_tokens_that_the_tokenizer_lacks(tmp_path: Path) -> None:
     colbert(tmp_path, query_prefix="[Query]")
     with pytest.raises(ConfigError, match=r"token '\[Query\]' is not in the vocabulary"):
         LLM(tmp_path).token_embed("the cat", is_query=True)
+
+
+def test_scores_are_those_of_the_embeddings(llm: LLM, tmp_path: Path) -> None:
+    """The query is embedded with the checkpoint's prompt for queries, the document without one."""
+    documents = list(TEXTS[1:4])
+    query = vectors(llm, TEXTS[0], prompt_name="query")[0]
+    expected = [cosine(query, vector) for vector in vectors(llm, documents)]
+    outputs = llm.score(TEXTS[0], documents, use_tqdm=False)
+    np.testing.assert_allclose([out.outputs.score for out in outputs if out.outputs], expected, atol=1e-6)
+    best = llm.rerank(TEXTS[0], documents, top_n=1, use_tqdm=False)[0]
+    assert best.index == int(np.argmax(expected))
+    with pytest.raises(ConfigError, match="instruction, max_tokens_per_doc: this model embeds the query and the docum"):
+        llm.score(TEXTS[0], documents, instruction="find", max_tokens_per_doc=3)
+    for name, function in {
+        "dot": lambda a, b: a @ b,
+        "euclidean": lambda a, b: -np.linalg.norm(a - b),
+        "manhattan": lambda a, b: -np.abs(a - b).sum(),
+    }.items():
+        settings = {"similarity_fn_name": name}
+        folder = write_modules(bert(tmp_path / name), normalize=False, settings=settings)
+        other = LLM(folder)
+        a, b = vectors(other, [TEXTS[0], TEXTS[1]])
+        (out,) = other.score(TEXTS[0], TEXTS[1], use_tqdm=False)
+        assert out.outputs is not None
+        assert out.outputs.score == pytest.approx(function(a, b), abs=1e-4)
+    unknown = write_modules(bert(tmp_path / "unknown"), settings={"similarity_fn_name": "hamming"})
+    with pytest.raises(ConfigError, match="similarity_fn_name = 'hamming'"):
+        LLM(unknown).score(TEXTS[0], TEXTS[1])
+
+
+def test_late_interaction_scores(late: LLM) -> None:
+    documents = list(TEXTS[1:4])
+    (query,) = late.token_embed(TEXTS[0], is_query=True, use_tqdm=False)
+    found = late.token_embed(documents, is_query=False, use_tqdm=False)
+    assert query.outputs is not None
+    expected = [maxsim(query.outputs.embeddings, out.outputs.embeddings) for out in found if out.outputs]
+    outputs = late.score(TEXTS[0], documents, use_tqdm=False)
+    np.testing.assert_allclose([out.outputs.score for out in outputs if out.outputs], expected, atol=1e-4)
