@@ -1,9 +1,11 @@
 """The same checkpoints through the public interface of jaxcls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 from jaxcls import LLM
@@ -24,6 +26,24 @@ def layouts(config: Mapping[str, Any]) -> tuple[Layout, ...]:
     """The layouts that the layers of this configuration can have."""
     architecture = find_architecture(config["architectures"][0])
     return LAYOUTS if architecture.stacks(architecture.config(HfView(config))) else ("unrolled",)
+
+
+def in_full(name: str) -> bool:
+    """Whether `make test` runs a case in both layouts, optimised as for users: one a network, and those with windows.
+
+    Of the others the suite and `make parity` check what is computed, which the compiler's optimisations do not decide.
+    """
+    return name.endswith("-base") or "window" in name
+
+
+@contextmanager
+def quick_compilation(name: str) -> Iterator[None]:
+    """Programs compile in half the time within, and are slower, unless the case is one that runs `in_full`."""
+    jax.config.update("jax_disable_most_optimizations", not in_full(name))
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
 
 
 def load_ours(case: Case, folder: Path, layout: Layout, *, dtype: DtypeName = "float32", **options: Any) -> LLM:

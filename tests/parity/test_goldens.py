@@ -1,7 +1,6 @@
 """Committed goldens: jaxcls gives transformers' logits, whatever the layout, the order and the packing. No torch."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,19 +11,15 @@ from hypothesis import strategies as st
 
 from tests.parity.cases import Prompt, all_cases
 from tests.parity.conftest import PROPERTY
-from tests.parity.ours import INVARIANCE, PARITY, Layout, layouts, load_ours, run_ours
+from tests.parity.ours import INVARIANCE, PARITY, Layout, in_full, layouts, load_ours, quick_compilation, run_ours
 from tests.parity.store import GOLDENS, Golden, Shapes, all_goldens, compress, expand, write_checkpoint
 from tests.parity.table import TABLE, render, without_deltas
 
 ALL = all_goldens()
 BY_NAME = {golden.case.name: golden for golden in ALL}
 
-# One a network, and those whose layers are given different things. `make parity` runs more of them stacked.
-STACKED = [
-    name
-    for name, golden in BY_NAME.items()
-    if re.search(r"-base$|window", name) and "stacked" in layouts(golden.case.config)
-]
+# `make parity` runs others stacked.
+STACKED = [name for name in BY_NAME if in_full(name) and "stacked" in layouts(BY_NAME[name].case.config)]
 RUNS: list[tuple[str, Layout]] = [*((n, "unrolled") for n in BY_NAME), *((n, "stacked") for n in STACKED)]
 BASES = [name for name in BY_NAME if name.endswith("-base")]
 # Steps of a few short rows and few sequences: other buckets, other neighbours.
@@ -81,7 +76,8 @@ def test_logits_are_of_order_one():
 def test_logits_equal_those_of_transformers(name: str, layout: Layout, tmp_path: Path, record_property):
     golden = BY_NAME[name]
     write(golden, tmp_path)
-    ours = run_ours(load_ours(golden.case, tmp_path, layout), golden.case.prompts)
+    with quick_compilation(name):
+        ours = run_ours(load_ours(golden.case, tmp_path, layout), golden.case.prompts)
     delta = max_delta(ours, golden.logits)
     record_property(PROPERTY, [name, layout, delta])
     assert delta <= PARITY
