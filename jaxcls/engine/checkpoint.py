@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxcls.config.conversion import HeadRows, Words, read_words
-from jaxcls.config.embedder import Embedder, read_embedder, read_pooling
+from jaxcls.config.embedder import TRANSFORMER, Embedder, read_embedder, read_pooling
 from jaxcls.config.engine import EngineConfig
 from jaxcls.config.files import read_json
 from jaxcls.config.hf import HfView
 from jaxcls.config.labels import Labels
-from jaxcls.config.late import LateInteraction
 from jaxcls.config.overrides import apply_overrides
 from jaxcls.config.pooler import TOKEN_POOLING, PoolerConfig, Pooling
 from jaxcls.engine.request import TOKEN_TASKS, Task
@@ -179,7 +178,7 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
     view.finish(name)
     own = architecture.pooling(config) if callable(architecture.pooling) else architecture.pooling
     pooling_type, pooling_reason = _pooling(path, pooler_config, own, name)
-    limits = _limits(path, config, None if embedder is None else embedder.late)
+    limits = _limits(path, config, embedder)
     any_length = architecture.any_length(config)
     max_len, max_len_reason = _max_len(limits, options.max_model_len, any_length=any_length)
     return Checkpoint(
@@ -216,7 +215,7 @@ def open_tokenizer(checkpoint: Checkpoint, options: EngineConfig) -> TextTokeniz
             raise ConfigError("prompt_template is for texts; without a tokenizer (skip_tokenizer_init) prompts are ids")
         return tokenizer(backend=None)
     files = checkpoint.tokenizer_files or _tokenizer_files(checkpoint.path, options)
-    lower = bool(read_json(files.path / "sentence_bert_config.json").get("do_lower_case", False))
+    lower = bool(read_json(files.path / TRANSFORMER).get("do_lower_case", False))
     return tokenizer(
         backend=files.backend,
         side=files.side,
@@ -352,17 +351,19 @@ def _max_len(limits: list[tuple[int, str]], wanted: int | None, *, any_length: b
     return wanted, "max_model_len"
 
 
-def _limits(path: Path, config: ModelConfig, late: LateInteraction | None) -> list[tuple[int, str]]:
+def _limits(path: Path, config: ModelConfig, embedder: Embedder | None) -> list[tuple[int, str]]:
     """What config, tokenizer and sentence-transformers say of the longest prompt."""
     limits = [(config.max_len, "config.json")]
-    if late is not None:
+    if embedder is not None and embedder.late is not None:
         # PyLate sets the others to the length of what it last tokenised, and saves that.
-        longest = max(late.query_length, late.document_length)
+        longest = max(embedder.late.query_length, embedder.late.document_length)
         if longest > config.max_len:
             raise ConfigError(f"{path}: texts of {longest} tokens, but positions for {config.max_len}")
         return limits
-    files = {"sentence_bert_config.json": "max_seq_length"}
-    if config.absolute_positions:
+    files = {TRANSFORMER: "max_seq_length"}
+    # Newer sentence-transformers leave their limit to the tokenizer.
+    left = embedder is not None and read_json(path / TRANSFORMER).get("max_seq_length") is None
+    if config.absolute_positions or left:
         files["tokenizer_config.json"] = "model_max_length"
     for name, key in files.items():
         limit = read_json(path / name).get(key)

@@ -138,7 +138,7 @@ def test_encode(bert: LLM) -> None:
 
 @pytest.mark.parametrize(
     ("task", "message"),
-    [(None, "needs pooling_task"), ("score", "use `classify` instead"), ("embed", "unsupported task 'embed'")],
+    [(None, "needs pooling_task"), ("score", "use `classify` instead"), ("plugin", "unsupported task 'plugin'")],
 )
 def test_encode_refuses_other_tasks(bert: LLM, task: str | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):

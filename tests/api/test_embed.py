@@ -217,7 +217,24 @@ def test_options_that_embedders_do_not_have(path: Path, options: dict[str, Any],
 
 
 def _edit(file: Path, **changes: Any) -> None:
-    write_json(file, {**json.loads(file.read_text()), **changes})
+    write_json(file, {**(json.loads(file.read_text()) if file.exists() else {}), **changes})
+
+
+def test_newer_files(tmp_path: Path) -> None:
+    """As sentence-transformers 6 writes them: classes have moved, and the tokenizer says how long texts are."""
+    write_modules(bert(tmp_path), pooling="lasttoken")
+    modules = json.loads((tmp_path / "modules.json").read_text())
+    places = ("base.modules.transformer", "sentence_transformer.modules.pooling", "base.modules.normalize")
+    kinds = [module["type"].rsplit(".")[-1] for module in modules]
+    types = [f"sentence_transformers.{place}.{kind}" for place, kind in zip(places, kinds, strict=True)]
+    write_json(tmp_path / "modules.json", [{**m, "type": kind} for m, kind in zip(modules, types, strict=True)])
+    write_json(tmp_path / "1_Pooling" / "config.json", {"embedding_dimension": 24, "pooling_mode": "lasttoken"})
+    outputs = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+    settings = {"transformer_task": "feature-extraction", "module_output_name": "token_embeddings"}
+    write_json(tmp_path / "sentence_bert_config.json", {**settings, "modality_config": outputs})
+    checkpoint = LLM(tmp_path).model.checkpoint
+    assert (checkpoint.pooling_type, checkpoint.max_len) == ("LAST", 128)
+    assert checkpoint.max_len_reason == "model_max_length of tokenizer_config.json"
 
 
 @pytest.mark.parametrize(
@@ -234,6 +251,8 @@ def _edit(file: Path, **changes: Any) -> None:
         ("2_Dense/config.json", {"module_input_name": "token_embeddings"}, "must be 'sentence_embedding'"),
         ("2_Dense/config.json", {"in_features": None}, "must be sizes"),
         ("2_Dense/config.json", {"rank": 3}, "rank is not supported"),
+        ("sentence_bert_config.json", {"query_length": 8}, "query_length = 8 is not supported"),
+        ("sentence_bert_config.json", {"transformer_task": "fill-mask"}, "'fill-mask' is not supported"),
         ("config_sentence_transformers.json", {"prompts": ["a"]}, "prompts must map names to texts"),
         ("config_sentence_transformers.json", {"default_prompt_name": "b"}, "default_prompt_name = 'b' is not one of"),
     ],

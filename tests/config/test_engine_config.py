@@ -113,7 +113,7 @@ def test_dtype_names(dtype: Any) -> None:
         ({"max_num_seqs": 0}, "max_num_seqs.*got 0"),
         ({"max_num_batched_tokens": 15}, "max_num_batched_tokens.*got 15"),
         ({"runner": "generate"}, "runner.*'pooling'.*got 'generate'"),
-        ({"convert": "embed"}, "convert.*'classify'.*got 'embed'"),
+        ({"convert": "reward"}, "convert.*'classify'.*got 'reward'"),
         ({"load_format": "pt"}, "load_format.*'safetensors'.*got 'pt'"),
         ({"head_init": "ones"}, "head_init.*'zeros'.*got 'ones'"),
         ({"layer_layout": "scan"}, "layer_layout.*'stacked'.*got 'scan'"),
