@@ -26,6 +26,7 @@ from jaxcls.registry import architecture_names, classifier_name, find_architectu
 from weights.hub import resolve
 
 DEMO = "demo"
+_OF_TOKENS = "ForTokenClassification"
 _PAIRS = (
     "the head of this language model is read after a prompt, so a pair needs one: load it with prompt_template, which "
     "holds {text} and {text_pair}, or give the finished prompt as one text"
@@ -164,7 +165,8 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
     if embedder is None:
         values["architectures"] = [name]
     else:
-        name, architecture = declared, embedder_of(architecture, embedder)
+        of_texts = find_architecture(classifier_name(network.replace(_OF_TOKENS, "Model"), convert=True))
+        name, architecture = declared, embedder_of(architecture, embedder, of_texts.pooling)
     files, rows = None, None
     if words is not None:
         files = _tokenizer_files(path, options)
@@ -242,13 +244,18 @@ def _embedder(path: Path, values: dict[str, Any], options: EngineConfig, words: 
         if asked:
             raise ConfigError(f"convert='embed' is for embeddings, {asked[0]} for scores: leave one of them out")
         embedder = read_embedder(path, values) or Embedder()
-    elif asked or options.convert == "classify" or values["architectures"][0] in architecture_names():
+    elif asked or options.convert == "classify" or _is_classifier(values["architectures"][0]):
         return None
     else:
         embedder = read_embedder(path, values)
     if embedder is not None and (pooler_config.mean, pooler_config.sigma) != (0.0, 1.0):
         raise ConfigError("pooler_config: logit_mean and logit_sigma calibrate scores; an embedding has none")
     return embedder
+
+
+def _is_classifier(name: str) -> bool:
+    """Whether a class scores texts. One that scores tokens embeds texts if they are pooled (gte-multilingual-base)."""
+    return name in architecture_names() and not name.endswith(_OF_TOKENS)
 
 
 def _length_one(embedder: Embedder) -> ScoreActivation:

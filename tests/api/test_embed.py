@@ -15,6 +15,7 @@ from jaxcls.errors import CheckpointError, ConfigError, PromptError
 from jaxcls.info import describe
 from tests.modules import LINEAR, write_json, write_modules
 from tests.parity.sentence import TEXTS, VOCAB, WIDTH, bert, colbert, dense
+from tests.tiny import BERT, write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +159,17 @@ def test_base_models_embed_when_asked(path: Path, bert_path: Path, tmp_path: Pat
     assert vectors(LLM(bert_path, convert="embed"), "the cat").shape == (1, 24)
     assert LLM(path, head_init="zeros").model.checkpoint.tasks[0] == "classify"
     assert LLM(path, pooler_config={"pooling_type": "CLS"}).model.checkpoint.pooling_type == "CLS"
+
+
+def test_a_token_classifier_embeds_if_its_tokens_are_pooled(tmp_path: Path) -> None:
+    """Alibaba-NLP/gte-multilingual-base is published as one."""
+    config = {**BERT, "architectures": ["BertForTokenClassification"]}
+    path = write_checkpoint(tmp_path / "tokens", config)
+    assert LLM(path).model.checkpoint.tasks == ("token_classify",)
+    assert LLM(path, convert="embed").model.checkpoint.pooling_type == "CLS"
+    llm = LLM(write_modules(path))
+    assert (llm.model.checkpoint.pooling_type, llm.model.checkpoint.tasks[0]) == ("MEAN", "embed")
+    assert vectors(llm, "the cat").shape == (1, 24)
 
 
 def test_the_other_task_is_refused(llm: LLM, late: LLM, bert: LLM) -> None:
