@@ -28,13 +28,16 @@ from jaxcls.outputs import (
     OutputT,
     PoolingRequestOutput,
     RequestOutput,
+    RerankResult,
     RewardRequestOutput,
+    ScoringRequestOutput,
     TokenClassificationRequestOutput,
     TokenEmbeddingRequestOutput,
     ZeroShotRequestOutput,
 )
 from jaxcls.pooling_params import PoolingParams
 from jaxcls.reward import conversations, reward_call
+from jaxcls.score import Ranking, ScoreInput, ScoreOptions, score_call, score_pairs
 from jaxcls.spans import Aggregation
 from jaxcls.token_classify import token_classify_call
 from jaxcls.zero_shot import HYPOTHESIS, zero_shot_call
@@ -157,6 +160,33 @@ class AsyncLLM:
         """See `LLM.reward`."""
         call = reward_call(self.model, use_activation=use_activation, tokenization=tokenization_kwargs)
         return await self._run(call, conversations(prompts, responses), on_error)
+
+    async def score(
+        self,
+        data_1: ScoreInput | Sequence[ScoreInput],
+        data_2: ScoreInput | Sequence[ScoreInput],
+        /,
+        *,
+        on_error: OnError = "raise",
+        **options: Unpack[ScoreOptions],
+    ) -> list[ScoringRequestOutput]:
+        """See `LLM.score`."""
+        return await self._run(score_call(self.model, **options), score_pairs(data_1, data_2), on_error)
+
+    async def rerank(
+        self,
+        query: ScoreInput,
+        documents: Sequence[ScoreInput],
+        *,
+        top_n: int | None = None,
+        score_threshold: float | None = None,
+        return_documents: bool = True,
+        on_error: OnError = "raise",
+        **options: Unpack[ScoreOptions],
+    ) -> list[RerankResult]:
+        """See `LLM.rerank`."""
+        ranking = Ranking(top_n, score_threshold, return_documents)
+        return ranking.of(await self.score(query, documents, on_error=on_error, **options), documents)
 
     def close(self) -> None:
         """Stops the engine thread; calls that still wait fail."""

@@ -12,6 +12,7 @@ from jaxcls.config.engine import EngineConfig, EngineOptions, engine_config
 from jaxcls.engine.checkpoint import DEMO, Checkpoint, open_checkpoint
 from jaxcls.engine.converted import ENTRY, layout
 from jaxcls.engine.load import AbstractModel, abstract_model, ladder, open_source, rule_table
+from jaxcls.engine.tokenizer import pair_prompt
 from kernels_cpu import library
 from weights import cache
 from weights import source as weight_files
@@ -40,6 +41,8 @@ class Description:
         backend: Where it would run.
         kernels: dtypes that compiled CPU kernels compute, or why there are none; None on other backends.
         labels: Class names in the order of the logits, and the `problem_type`.
+        head: Where the head comes from.
+        pairs: What pairs of texts are put into.
         head: Where the head comes from; of embedders their dense layers.
         embedding_dim: Width of the embeddings, None: it is a classifier.
         prompts: Of an embedder, what may be put before a text, by name; and the `default_prompt`.
@@ -69,6 +72,7 @@ class Description:
     labels: list[str]
     problem_type: str | None
     head: str
+    pairs: str
     embedding_dim: int | None
     prompts: dict[str, str]
     default_prompt: str | None
@@ -117,6 +121,7 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
         labels=list(checkpoint.labels.names),
         problem_type=checkpoint.labels.problem_type,
         head=checkpoint.head_reason,
+        pairs=pair_prompt(checkpoint, config),
         embedding_dim=None if embedder is None else checkpoint.embed_dim,
         prompts={} if embedder is None else dict(embedder.prompts),
         default_prompt=None if embedder is None else embedder.default_prompt,

@@ -20,13 +20,16 @@ from jaxcls.outputs import (
     OutputT,
     PoolingRequestOutput,
     RequestOutput,
+    RerankResult,
     RewardRequestOutput,
+    ScoringRequestOutput,
     TokenClassificationRequestOutput,
     TokenEmbeddingRequestOutput,
     ZeroShotRequestOutput,
 )
 from jaxcls.pooling_params import PoolingParams
 from jaxcls.reward import conversations, reward_call
+from jaxcls.score import Ranking, ScoreInput, ScoreOptions, score_call, score_pairs
 from jaxcls.spans import Aggregation
 from jaxcls.token_classify import token_classify_call
 from jaxcls.zero_shot import HYPOTHESIS, zero_shot_call
@@ -294,6 +297,62 @@ class LLM:
         """
         call = reward_call(self.model, use_activation=use_activation, tokenization=tokenization_kwargs)
         return self._run(call, conversations(prompts, responses), use_tqdm, on_error)
+
+    def score(
+        self,
+        data_1: ScoreInput | Sequence[ScoreInput],
+        data_2: ScoreInput | Sequence[ScoreInput],
+        /,
+        *,
+        use_tqdm: UseTqdm = True,
+        on_error: OnError = "raise",
+        **options: Unpack[ScoreOptions],
+    ) -> list[ScoringRequestOutput]:
+        """Scores of pairs, by a cross-encoder or reranker; results in input order.
+
+        Args:
+            data_1: queries: strings, or dicts with "text", or with "content" as in chats.
+            data_2: documents: one, one for each query, or many for one query.
+            use_tqdm: see `classify`.
+            on_error: see `classify`.
+            **options: see `jaxcls.score.ScoreOptions`.
+
+        Raises:
+            PromptError: a pair that cannot be scored (on_error="raise"), or numbers of texts that make no pairs.
+            ConfigError: a model that scores no pairs, or arguments that do not fit it.
+        """
+        return self._run(score_call(self.model, **options), score_pairs(data_1, data_2), use_tqdm, on_error)
+
+    def rerank(
+        self,
+        query: ScoreInput,
+        documents: Sequence[ScoreInput],
+        *,
+        top_n: int | None = None,
+        score_threshold: float | None = None,
+        return_documents: bool = True,
+        use_tqdm: UseTqdm = True,
+        on_error: OnError = "raise",
+        **options: Unpack[ScoreOptions],
+    ) -> list[RerankResult]:
+        """The documents that answer the query, the best first.
+
+        Args:
+            query: as for `score`.
+            documents: as for `score`.
+            top_n: at most so many; None: all.
+            score_threshold: only those that score at least this.
+            return_documents: whether results hold the documents' texts, or their positions only.
+            use_tqdm: see `classify`.
+            on_error: "return": documents that cannot be scored are last, with their error.
+            **options: see `jaxcls.score.ScoreOptions`.
+
+        Raises:
+            PromptError: a document that cannot be scored (on_error="raise"), or no documents.
+            ConfigError: a model that scores no pairs, or arguments that do not fit it.
+        """
+        ranking = Ranking(top_n, score_threshold, return_documents)
+        return ranking.of(self.score(query, documents, use_tqdm=use_tqdm, on_error=on_error, **options), documents)
 
     def warmup(self, *, use_tqdm: UseTqdm = True) -> None:
         """Compiles every bucket of the checkpoint's own task now, so that no later call waits for the compiler."""

@@ -185,6 +185,36 @@ class RewardOutput:
 
 
 @dataclasses.dataclass(frozen=True)
+class ScoringOutput:
+    """How well a pair of texts fits.
+
+    Attributes:
+        score: after the activation; the logit itself when the request said `use_activation=False`.
+        logit: calibrated, before the activation.
+    """
+
+    score: float
+    logit: float
+
+
+@dataclasses.dataclass(frozen=True)
+class RerankResult:
+    """One document among those of its query.
+
+    Attributes:
+        index: its position in the caller's list.
+        score: how well it answers the query; None if it failed.
+        document: its text, if asked for.
+        error: why it failed (only with `on_error="return"`).
+    """
+
+    index: int
+    score: float | None
+    document: str | None = None
+    error: Exception | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class RequestOutput(Generic[OutputT]):
     """One prompt's result: either `outputs` or `error`.
 
@@ -212,6 +242,7 @@ TokenEmbeddingRequestOutput = RequestOutput[TokenEmbeddingOutput]
 TokenClassificationRequestOutput = RequestOutput[TokenClassificationOutput]
 ZeroShotRequestOutput = RequestOutput[ZeroShotOutput]
 RewardRequestOutput = RequestOutput[RewardOutput]
+ScoringRequestOutput = RequestOutput[ScoringOutput]
 
 
 def classification_output(

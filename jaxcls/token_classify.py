@@ -30,7 +30,7 @@ def token_classify_call(
     if aggregation not in AGGREGATIONS:
         raise ConfigError(f"aggregation must be one of {', '.join(AGGREGATIONS)}, got {aggregation!r}")
     tokenizer = model.tokenizer
-    if tokenizer.backend is None or tokenizer.template is not None:
+    if tokenizer.backend is None or tokenizer.single is not None:
         raise ConfigError("tokens are found in texts: this needs a tokenizer, and no prompt_template")
     names, decoder = model.checkpoint.labels.names, tokenizer.backend.decoder
     join = " ".join if decoder is None else decoder.decode

@@ -1,4 +1,4 @@
-"""What `jaxcls classify` does once its arguments are read."""
+"""What the scoring commands do once their arguments are read: one code path for all tasks."""
 
 import hashlib
 import sys
@@ -7,28 +7,23 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jaxcls.cli.tasks import Task
 from jaxcls.cli.terminal import BarProgress, JsonStream, TableStream, message, stdout_is_terminal, summary_line, waiting
 from jaxcls.rows import (
-    Choice,
-    Classifier,
     InputRow,
     Job,
     Progress,
-    Prompt,
-    Selection,
+    Scorer,
     Sink,
     Summary,
-    classify_rows,
     open_reader,
     run,
+    score_rows,
     text_rows,
     write_blocks,
 )
-
-if TYPE_CHECKING:
-    from jaxcls.outputs import ClassificationRequestOutput
 
 _SCORES_UNCHANGED = frozenset(("local_files_only", "max_num_batched_tokens"))
 # The manifest of converted weights has the checksum of every file.
@@ -37,33 +32,31 @@ _HASHED = ("*.json", "*.safetensors", "*.txt", "*.model", "*/manifest.json")
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """A model, the arguments of `LLM` that were given, and how texts are truncated."""
+    """A model, and the arguments of `LLM` that were given."""
 
     model: str
     options: dict[str, Any] = field(default_factory=dict)
-    truncate: int | None = None
 
     @property
     def deciding(self) -> dict[str, Any]:
         """What decides the scores."""
         kept = {name: value for name, value in self.options.items() if name not in _SCORES_UNCHANGED}
-        return {"model": self.model, "truncate": self.truncate, **kept}
+        return {"model": self.model, **kept}
 
-    def open(self, *, identity: bool = False) -> Classifier:
-        """Loads the model; with `identity` also hashes its files, a second for each GB."""
+    def open(self, task: Task[Any], *, identity: bool = False) -> Scorer[Any]:
+        """Loads the model for a task; with `identity` also hashes its files, a second for each GB."""
         with waiting(f"loading {self.model}"):
             from jaxcls import LLM
 
             llm = LLM(self.model, **self.options)
-        kwargs = None if self.truncate is None else {"truncate_prompt_tokens": self.truncate}
-
-        def classify(prompts: Iterator[Prompt]) -> Iterator["ClassificationRequestOutput"]:
-            return llm.classify_stream(prompts, tokenization_kwargs=kwargs, on_error="return")
-
         checkpoint = llm.model.checkpoint
+        call, results = task.call(llm.model), task.results(llm.model)
+        checkpoint.check_task(call.task)
         known = checkpoint.path.name if checkpoint.is_hub else ""
-        return Classifier(
-            checkpoint.labels.names, classify, (known or content_hash(checkpoint.path)) if identity else ""
+        return Scorer(
+            lambda items: llm.stream(call, items, on_error="return"),
+            results,
+            (known or content_hash(checkpoint.path)) if identity else "",
         )
 
 
@@ -87,43 +80,31 @@ def stdin_rows() -> Iterator[InputRow]:
     return text_rows(sys.stdin.buffer)
 
 
-def classify_file(
-    options: ModelOptions,
-    source: Path,
-    target: Path,
-    selection: Selection,
-    choice: Choice,
-    *,
-    overwrite: bool,
-    stop_on_error: bool,
+def score_file(
+    task: Task[Any], model: ModelOptions, source: Path, target: Path, *, overwrite: bool, stop_on_error: bool
 ) -> int:
-    """Classifies a file into a file, continuing an earlier run; returns the number of rows with an error."""
-    job = Job(source, target, selection, choice, options.deciding, overwrite, stop_on_error)
+    """Scores a file into a file, continuing an earlier run; returns the number of rows with an error."""
+    settings = {**task.settings, **model.deciding}
+    job = Job(source, target, task.selection, settings, overwrite, stop_on_error)
     with ExitStack() as stack:
         progress = stack.enter_context(BarProgress()) if sys.stderr.isatty() else Progress()
-        summary = run(job, lambda: options.open(identity=True), progress)
+        summary = run(job, lambda: model.open(task, identity=True), progress)
     message(summary_line(summary, str(target)))
     return summary.errors
 
 
-def classify_to_stdout(
-    options: ModelOptions,
-    source: Path | Iterable[InputRow],
-    selection: Selection,
-    choice: Choice,
-    *,
-    table: bool | None,
-    stop_on_error: bool,
+def score_to_stdout(
+    task: Task[Any], model: ModelOptions, source: Path | Iterable[InputRow], *, table: bool | None, stop_on_error: bool
 ) -> int:
-    """Classifies a file or rows onto standard output; returns the number of rows with an error.
+    """Scores a file or rows onto standard output; returns the number of rows with an error.
 
     `table` says whether they appear as a table or as JSON lines; None: a table if a person reads them.
     """
-    reader = open_reader(source, selection) if isinstance(source, Path) else None
+    reader = open_reader(source, task.selection) if isinstance(source, Path) else None
     rows = source if isinstance(source, Iterable) else reader.rows() if reader is not None else ()
-    as_table = stdout_is_terminal() if table is None else table
-    sink: Sink = TableStream(logits=choice.logits) if as_table else JsonStream()
-    classifier = options.open()
+    sink: Sink = TableStream() if (stdout_is_terminal() if table is None else table) else JsonStream()
+    scorer = model.open(task)
+    sink.start(scorer.results.fields)
     summary = Summary()
     with ExitStack() as stack:
         progress = Progress()
@@ -131,7 +112,7 @@ def classify_to_stdout(
             progress = stack.enter_context(BarProgress())
             progress.begin(0, lambda: reader.fraction)
         start = time.monotonic()
-        for row in write_blocks(classify_rows(rows, classifier, choice), sink, stop_on_error=stop_on_error):
+        for row in write_blocks(score_rows(rows, scorer), sink, stop_on_error=stop_on_error):
             summary.tokens += row.tokens
             progress.advance(row)
         summary.seconds = time.monotonic() - start

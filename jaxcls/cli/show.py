@@ -79,6 +79,7 @@ def _lines(info: "Description") -> list[tuple[str, str]]:
         ("labels", "" if embeds else f"{len(info.labels)}: {', '.join(info.labels)}"),
         ("problem_type", "" if embeds else info.problem_type or "not given"),
         ("dense layers" if embeds else "head", info.head),
+        ("pairs", "" if embeds else info.pairs),
         ("pooling", f"{info.pooling} ({info.pooling_reason})"),
         ("activation", f"{activation} ({info.activation_reason}){default}"),
         ("longest text", f"{info.max_len:,} tokens ({info.max_len_reason})"),

@@ -14,7 +14,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
-from jaxcls.rows import JsonFormat, OutputRow, Progress, Sink, Summary
+from jaxcls.rows import Field, JsonFormat, OutputRow, Progress, Sink, Summary
 
 _BAR = 8
 _LABEL = 24
@@ -43,11 +43,9 @@ class JsonStream(Sink):
 
     block_seconds = 0.2
 
-    def __init__(self) -> None:
-        self._format = JsonFormat()
-
-    def start(self, labels: tuple[str, ...]) -> None:
-        """Nothing to prepare."""
+    def start(self, fields: Sequence[Field]) -> None:
+        """Prepares the format."""
+        self._format = JsonFormat(fields)
 
     def _write(self, rows: Sequence[OutputRow]) -> None:
         sys.stdout.buffer.write(b"".join(map(self._format.line, rows)))
@@ -60,44 +58,68 @@ class TableStream(Sink):
     block_rows = 40
     block_seconds = 5.0
 
-    def __init__(self, *, logits: bool) -> None:
+    def start(self, fields: Sequence[Field]) -> None:
+        """Prepares the columns: the row's texts, and each field."""
         self._console = Console()
-        self._logits = logits
-
-    def start(self, labels: tuple[str, ...]) -> None:
-        """Nothing to prepare."""
+        self._fields = fields
 
     def _write(self, rows: Sequence[OutputRow]) -> None:
         table = Table(expand=True, box=SIMPLE_HEAD)
         table.add_column("text", ratio=1, no_wrap=True, overflow="ellipsis")
-        table.add_column("label", no_wrap=True, max_width=_LABEL, overflow="ellipsis")
-        table.add_column("score", no_wrap=True, min_width=_BAR + 7)
-        table.add_column("others", ratio=1, no_wrap=not any(row.error for row in rows), overflow="ellipsis")
-        if self._logits:
-            table.add_column("logits", ratio=1)
+        for field in self._fields[:-1]:
+            wide = field.keys is not None
+            table.add_column(
+                field.name,
+                ratio=1 if wide else None,
+                no_wrap=True,
+                min_width=_BAR + 7 if field.is_number else None,
+                max_width=None if wide else _LABEL,
+                overflow="ellipsis",
+            )
+        # The last has room for errors.
+        table.add_column(self._fields[-1].name, ratio=1)
         for row in rows:
-            table.add_row(*_cells(row, logits=self._logits))
+            cells = [_cell(field, row.record.get(field.name)) for field in self._fields]
+            if row.error is not None:
+                cells[-1] = Text(row.error, "red")
+            table.add_row(_shown_item(row), *cells)
         self._console.print(table)
 
 
-def _cells(row: OutputRow, *, logits: bool) -> list[Text]:
-    prompt = row.prompt if row.prompt is not None else next(iter(row.columns.values()), "")
-    texts = prompt if isinstance(prompt, tuple) else (str(prompt),)
-    text = Text(" | ".join(" ".join(part[:_SHORT].split()) for part in texts))
-    if row.error is not None:
-        return [text, Text("error", "red"), Text(""), Text(row.error, "red"), *[Text("")] * logits]
-    ranked = list(row.probs.items())
-    best = row.label if row.label is not None else next(iter(row.probs), None)
-    score = row.score if best is None or best not in row.probs else row.probs[best]
-    others = ", ".join(f"{label} {_number(value)}" for label, value in ranked if label != best)
-    cells = [text, Text("-" if best is None else best, "bold"), _score(score), Text(others, "dim")]
-    if logits:
-        cells.append(Text(", ".join(f"{label} {_raw(value)}" for label, value in (row.logits or {}).items())))
-    return cells
+def _shown_item(row: OutputRow) -> Text:
+    """The texts of a row, whatever its item is made of."""
+    item = row.item if row.item is not None else next(iter(row.columns.values()), "")
+    return Text(" | ".join(" ".join(text[:_SHORT].split()) for text in _texts(item)))
 
 
-def _score(value: float | None) -> Text:
-    if value is None or not 0 <= value <= 1:
+def _texts(item: Any) -> Iterator[str]:
+    match item:
+        case {"content": content}:
+            yield str(content)
+        case list() | tuple():
+            for part in item:
+                yield from _texts(part)
+        case _:
+            yield str(item)
+
+
+def _cell(field: Field, value: Any) -> Text:
+    if value is None:
+        return Text("-" if field.keys is None else "")
+    if field.shown is not None:
+        return Text(field.shown(value))
+    if field.keys is not None:
+        probable = field.type == "probability"
+        shown = ", ".join(f"{key} {_number(score) if probable else _raw(score)}" for key, score in value.items())
+        # Best first: what does not fit says least.
+        return Text(shown, "dim", no_wrap=probable, overflow="ellipsis")
+    if field.type == "text":
+        return Text(value, "bold")
+    return _score(value) if field.type == "probability" else Text(_raw(value))
+
+
+def _score(value: float) -> Text:
+    if not 0 <= value <= 1:
         return Text(_number(value))
     filled = round(value * _BAR)
     return Text.assemble(f"{_number(value):>6} ", ("█" * filled, "green"), ("·" * (_BAR - filled), "dim"))
@@ -179,7 +201,7 @@ def summary_line(summary: Summary, target: str) -> str:
         return f"{target} is already complete: {summary.rows:,} rows{failed}"
     new = summary.rows - summary.before
     resumed = f", {summary.before:,} of them from before" if summary.before else ""
-    speed = rates(new, summary.tokens, summary.seconds) if new else "nothing was left to classify"
+    speed = rates(new, summary.tokens, summary.seconds) if new else "nothing was left to do"
     return f"{summary.rows:,} rows{failed}{resumed} in {summary.seconds:.1f} s: {speed} -> {target}"
 
 

@@ -7,25 +7,15 @@ and a difference of logits is a product with the difference of the rows.
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
+from jaxcls.config.rerankers import Method, Reranker
 from jaxcls.errors import ConfigError
 
-Method = Literal["from_2_way_softmax", "no_post_processing"]
-
-_KEYS = ("classifier_from_token", "method", "is_original_qwen3_reranker")
-# vLLM's converter writes them beside the others; how pairs become one text is not decided in config.json here.
-_UNUSED = ("use_sep_token", "use_pad_token")
+_KEYS = ("classifier_from_token", "method", "is_original_qwen3_reranker", "use_sep_token", "use_pad_token")
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 # Suffixes that are replaced by ForSequenceClassification.
 CONVERTED = (*_CAUSAL, "ForMaskedLM", "ForPreTraining", "Model")
-
-# Published rerankers that are language models: their names, families and tokens, as their authors' code has them.
-_OFFICIAL: tuple[tuple[str, str, tuple[str, ...], Method], ...] = (
-    (r"qwen3-reranker", "Qwen3", ("no", "yes"), "from_2_way_softmax"),
-    (r"mxbai-rerank-(base|large)-v2", "Qwen2", ("0", "1"), "from_2_way_softmax"),
-    (r"bge-reranker-v2-gemma", "Gemma", ("Yes",), "no_post_processing"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,51 +57,67 @@ class HeadRows:
         return ":".join((name, *map(str, self.token_ids)))
 
 
-def read_words(
-    values: dict[str, Any], architecture: str, model: str, labels: Mapping[str, str] | Sequence[str] | None
-) -> Words | None:
-    """The words that the caller, config.json or the name of a published reranker say; None: the head is a checkpoint's.
-
-    Takes the keys of vLLM's converter out of `values`, wherever they are (top level first, then `text_config`).
-
-    Args:
-        values: config.json after overrides.
-        architecture: its class name.
-        model: what the caller loads, for the published ones.
-        labels: `LLM`'s argument: class name -> text, or texts that are their own names.
-
-    Raises:
-        ConfigError: words that contradict each other or the method.
-    """
-    given = _take(values)
-    if labels is not None:
-        if given:
-            raise ConfigError(f"labels and hf_overrides {sorted(given)} both say what the head is; give one of them")
-        return _from_labels(labels, architecture)
-    tokens, method = given.get("classifier_from_token"), given.get("method")
-    if given.get("is_original_qwen3_reranker"):
-        method = method or "from_2_way_softmax"
-    if tokens is None:
-        if method is not None:
-            raise ConfigError(f"method = {method!r} needs classifier_from_token: the tokens whose rows become the head")
-        return _official(values, architecture, model)
-    return _from_tokens(tokens, method, values)
-
-
-def _take(values: dict[str, Any]) -> dict[str, Any]:
+def take_keys(values: dict[str, Any]) -> dict[str, Any]:
+    """Takes the keys of vLLM's converter out of config.json, wherever they are: top level first, then `text_config`."""
     inner = values.get("text_config")
     found: dict[str, Any] = {}
     for place in (values, inner if isinstance(inner, dict) else {}):
-        for key in (*_KEYS, *_UNUSED):
+        for key in _KEYS:
             value = place.pop(key, None)
-            if value is not None and key in _KEYS:
+            if value is not None:
                 found.setdefault(key, value)
     if inner == {}:
         del values["text_config"]
     return found
 
 
-def _from_tokens(tokens: Any, method: Any, values: dict[str, Any]) -> Words:
+def concatenates(given: Mapping[str, Any]) -> bool | None:
+    """Whether pairs are one text after the other, with nothing between, as `use_sep_token` says; None: nobody says.
+
+    Raises:
+        ConfigError: it is neither true nor false.
+    """
+    value = given.get("use_sep_token", given.get("use_pad_token"))  # its older name
+    if value not in (None, True, False):
+        raise ConfigError(f"use_sep_token must be true or false, got {value!r}")
+    return None if value is None else not value
+
+
+def read_words(
+    given: Mapping[str, Any],
+    values: Mapping[str, Any],
+    architecture: str,
+    reranker: Reranker | None,
+    labels: Mapping[str, str] | Sequence[str] | None,
+) -> Words | None:
+    """The words that the caller, config.json or the name of a published reranker say; None: the head is a checkpoint's.
+
+    Args:
+        given: what `take_keys` found.
+        values: config.json after overrides.
+        architecture: its class name.
+        reranker: the published one that this is.
+        labels: `LLM`'s argument: class name -> text, or texts that are their own names.
+
+    Raises:
+        ConfigError: words that contradict each other or the method.
+    """
+    tokens, method = given.get("classifier_from_token"), given.get("method")
+    if given.get("is_original_qwen3_reranker"):
+        method = method or "from_2_way_softmax"
+    if labels is not None:
+        if tokens is not None or method is not None:
+            named = sorted(given.keys() & {"classifier_from_token", "method", "is_original_qwen3_reranker"})
+            raise ConfigError(f"labels and hf_overrides {named} both say what the head is; give one of them")
+        return _from_labels(labels, architecture)
+    if tokens is None:
+        if method is not None:
+            raise ConfigError(f"method = {method!r} needs classifier_from_token: the tokens whose rows become the head")
+        return _published(reranker, architecture)
+    return _from_tokens(tokens, method, values)
+
+
+def _from_tokens(tokens: Any, method: Any, values: Mapping[str, Any]) -> Words:
     texts = tuple(tokens) if isinstance(tokens, list | tuple) else ()
     if not texts or not all(isinstance(text, str) for text in texts):
         raise ConfigError(f"classifier_from_token must be a list of tokens, got {tokens!r}")
@@ -126,7 +132,7 @@ def _from_tokens(tokens: Any, method: Any, values: dict[str, Any]) -> Words:
     return Words(texts, method, _names(values, texts, names), True, "classifier_from_token")
 
 
-def _names(values: dict[str, Any], texts: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+def _names(values: Mapping[str, Any], texts: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
     """Names from an `id2label` for exactly these classes, its keys numbers or the tokens; else the tokens."""
     id2label = values.get("id2label")
     if not isinstance(id2label, Mapping) or len(id2label) != len(names):
@@ -155,12 +161,8 @@ def _from_labels(labels: Mapping[str, str] | Sequence[str], architecture: str) -
     return Words(tuple(words.values()), "no_post_processing", names, False, "labels")
 
 
-def _official(values: dict[str, Any], architecture: str, model: str) -> Words | None:
-    if not architecture.endswith(_CAUSAL):
+def _published(reranker: Reranker | None, architecture: str) -> Words | None:
+    if reranker is None or not reranker.words or not architecture.endswith(_CAUSAL):
         return None
-    places = [re.split(r"[/\\]", str(name).rstrip("/\\"))[-1] for name in (model, values.get("_name_or_path") or "")]
-    for pattern, family, texts, method in _OFFICIAL:
-        if architecture.startswith(f"{family}For") and any(re.search(pattern, p, re.IGNORECASE) for p in places):
-            names = texts[1:] if method == "from_2_way_softmax" else texts
-            return Words(texts, method, names, True, f"the published reranker {pattern.split('(')[0].rstrip('-')}")
-    return None
+    names = reranker.words[1:] if reranker.method == "from_2_way_softmax" else reranker.words
+    return Words(reranker.words, reranker.method, names, True, reranker.name)

@@ -40,6 +40,7 @@ class EngineOptions(TypedDict, total=False):
     hf_overrides: HfOverrides | None
     labels: dict[str, str] | list[str] | None
     prompt_template: str | None
+    chat_template: str | Path | None
     pooler_config: PoolerConfig | dict[str, Any] | None
     revision: str | None
     tokenizer_revision: str | None
@@ -79,6 +80,10 @@ class EngineConfig(BaseModel):
             the prompt are the classes' logits; or a list of words that are their own names.
         prompt_template: what a text is put into before it is tokenised, with "{text}" (and "{text_pair}") where it
             goes. Truncation cuts the text, never the template.
+        chat_template: what pairs of a query and a document, and conversations, are put into: Jinja, a file with Jinja,
+            or the name of a published reranker's prompt (`jaxcls.inputs.score_template`). None: for pairs the prompt of
+            the published reranker that the model's name says it is, else the tokenizer's pair; for conversations the
+            checkpoint's own template.
         pooler_config: overrides of pooling, calibration and the default activation.
         revision: branch, tag or commit on the hub.
         tokenizer_revision: the same for `tokenizer`.
@@ -110,6 +115,7 @@ class EngineConfig(BaseModel):
     hf_overrides: HfOverrides | None = None
     labels: dict[str, str] | list[str] | None = None
     prompt_template: str | None = None
+    chat_template: str | Path | None = None
     pooler_config: PoolerConfig | None = None
     revision: str | None = None
     tokenizer_revision: str | None = None
@@ -144,7 +150,6 @@ _MEANINGLESS = {
     "tokenizer_mode": "tokenizers are always the fast ones",
     "task": "LLM classifies; the head comes from the checkpoint",
     "override_pooler_config": "its name is pooler_config",
-    "chat_template": "classify takes finished prompts",
     "tensor_parallel_size": "a model runs on one device",
     "enable_prefix_caching": "nothing is cached between requests",
     "enable_chunked_prefill": "prompts run whole",

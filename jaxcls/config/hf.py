@@ -19,8 +19,8 @@ _BOOKKEEPING = frozenset(
     "adapters architectures attn_implementation auto_map custom_pipelines dataset dtype finetuning_task "
     "gradient_checkpointing id2label label2id language license model_type name num_labels problem_type "
     "return_dict return_dict_in_generate sentence_transformers sbert_ce_default_activation_function "
-    "task_specific_params tokenizer_class torch_dtype torchscript transformers_version unsloth_fixed unsloth_version "
-    "use_auth_token".split()
+    "task_specific_params tokenizer_class torch_dtype torchscript transformers.js_config transformers_version "
+    "unsloth_fixed unsloth_version use_auth_token".split()
 )
 _TRAINING_ONLY = frozenset(
     "attention_dropout attention_probs_dropout_prob classifier_dropout embd_pdrop hidden_dropout_prob "
@@ -67,6 +67,8 @@ class HfView:
         if self._values.get("pruned_heads"):
             raise ConfigError(f"{source}: pruned_heads = {self._values['pruned_heads']} is not supported")
         self._taken.add("pruned_heads")
+        self.expect("is_decoder", False)
+        self.expect("add_cross_attention", False)
         self.expect("is_encoder_decoder", False)
         self.expect("cross_attention_hidden_size", None)
         self.expect("tie_encoder_decoder", False)

@@ -31,11 +31,17 @@ class Labels:
 def read_labels(values: Mapping[str, Any], source: str) -> Labels:
     """Labels from `id2label` (keys may be strings or integers), else `num_labels`, else two.
 
+    Of a config of several parts, from its top level, or where that has none or two without a name, from `text_config`.
+
     Raises:
         ConfigError: ids that are not 0..C-1, names that disagree with `label2id` or `num_labels`, or an unknown
             `problem_type`.
     """
     names = _names(values, source)
+    inner = values.get("text_config")
+    if isinstance(inner, Mapping) and names == generic_names(2) and inner.keys() & {"id2label", "num_labels"}:
+        names = _names(inner, f"{source}, text_config")
+        values = {"problem_type": inner.get("problem_type"), **values}
     problem_type = values.get("problem_type")
     if problem_type not in (None, *_PROBLEM_TYPES):
         raise ConfigError(f"{source}: problem_type = {problem_type!r}; known are {', '.join(_PROBLEM_TYPES)}")

@@ -83,8 +83,6 @@ class PoolerConfig(Settings):
         return next((v for v in (self.logit_mean, self.logit_bias) if v is not None), 0.0)
 
     @property
-    def sigma(self) -> float:
-        """What the logits are divided by."""
-        if self.logit_scale is not None:
-            return 1.0 / self.logit_scale
-        return 1.0 if self.logit_sigma is None else self.logit_sigma
+    def sigma(self) -> float | None:
+        """What the logits are divided by; None: nobody says."""
+        return self.logit_sigma if self.logit_scale is None else 1.0 / self.logit_scale

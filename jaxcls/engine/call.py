@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeAlias
 from jaxcls.engine.request import Finished, Outcome, Task
 from jaxcls.errors import ConfigError, PromptError
 from jaxcls.inputs.prompt import Prompt, TextPrompt, TokensPrompt
+from jaxcls.inputs.tokenize_options import AS_GIVEN, TextParams
 from jaxcls.outputs import OutputT, RequestOutput
 from jaxcls.pooling_params import PoolingParams
 
@@ -16,10 +17,17 @@ EnginePrompt: TypeAlias = Prompt | TextPrompt | TokensPrompt | PromptError
 
 @dataclasses.dataclass(frozen=True)
 class PromptParams:
-    """Parameters of a call: one PoolingParams for all prompts, or one each; and tokenization_kwargs."""
+    """Parameters of a call.
+
+    Attributes:
+        pooling: one for all prompts, or one each.
+        tokenization: `tokenization_kwargs`.
+        texts: what the kind of call does with texts.
+    """
 
     pooling: PoolingParams | Sequence[PoolingParams] | None = None
     tokenization: dict[str, Any] | None = None
+    texts: TextParams = AS_GIVEN
 
     def check_count(self, num_prompts: int) -> None:
         """Raises ConfigError unless there are as many params as prompts, where they are a list."""

@@ -1,11 +1,10 @@
 """A checkpoint as it will be run: everything decided, nothing loaded."""
 
 import dataclasses
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jaxcls.config.conversion import HeadRows, Words, read_words
+from jaxcls.config.conversion import HeadRows, Words, concatenates, read_words, take_keys
 from jaxcls.config.embedder import TRANSFORMER, Embedder, read_embedder, read_pooling
 from jaxcls.config.engine import EngineConfig
 from jaxcls.config.files import read_json
@@ -13,11 +12,10 @@ from jaxcls.config.hf import HfView
 from jaxcls.config.labels import Labels
 from jaxcls.config.overrides import apply_overrides
 from jaxcls.config.pooler import TOKEN_POOLING, PoolerConfig, Pooling
+from jaxcls.config.rerankers import Reranker, published_reranker
 from jaxcls.engine.request import TOKEN_TASKS, Task
 from jaxcls.errors import ConfigError
 from jaxcls.inputs.load_tokenizer import TokenizerFiles, load_tokenizer, token_id
-from jaxcls.inputs.template import parse_template
-from jaxcls.inputs.tokenize import TextTokenizer
 from jaxcls.models.architecture import Architecture, ModelConfig
 from jaxcls.models.embedding import embedder_of
 from jaxcls.pooling.activation import ScoreActivation, resolve_activation
@@ -27,10 +25,6 @@ from weights.hub import resolve
 
 DEMO = "demo"
 _OF_TOKENS = "ForTokenClassification"
-_PAIRS = (
-    "the head of this language model is read after a prompt, so a pair needs one: load it with prompt_template, which "
-    "holds {text} and {text_pair}, or give the finished prompt as one text"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +47,8 @@ class Checkpoint:
             `head_reason` why.
         embedder: what becomes of hidden states if they are embeddings; None: they are scored.
         tokenizer_files: the tokenizer, where the head was found through it.
+        reranker: the published one that this is, None: it is none of them.
+        concatenates: whether config.json says that the texts of a pair are joined with nothing between them.
     """
 
     path: Path
@@ -72,6 +68,8 @@ class Checkpoint:
     head_reason: str = "the checkpoint's own"
     embedder: Embedder | None = None
     tokenizer_files: TokenizerFiles | None = None
+    reranker: Reranker | None = None
+    concatenates: bool | None = None
 
     @property
     def use_activation(self) -> bool:
@@ -117,9 +115,10 @@ class Checkpoint:
             return
         if (task in ("embed", "token_embed")) == (self.embedder is None):
             raise ConfigError(f"{self.name} is loaded as {self._role}")
-        one, each = ("scores", "classify") if self.embedder is None else ("embeds", "embed")
+        one, each, command = ("embeds", "embed", "") if self.embedder else ("scores", "classify", " (`jaxcls tokens`)")
         raise ConfigError(
-            f"{self.name} {one} tokens, not texts: use LLM.token_{each}, or encode with pooling_task='token_{each}'"
+            f"{self.name} {one} tokens, not texts: use LLM.token_{each}{command}, or encode with "
+            f"pooling_task='token_{each}'"
         )
 
     @property
@@ -133,11 +132,12 @@ class Checkpoint:
 
     def pooler(self, task: Task) -> Pooler:
         """The pooler of a task."""
+        words = self.reranker if self.head_rows is not None else None
         return Pooler(
             pooling_type="ALL" if task in TOKEN_TASKS else self.pooling_type,
             activation=self.activation,
             mean=self.pooler_config.mean,
-            sigma=self.pooler_config.sigma,
+            sigma=self.pooler_config.sigma or (1.0 if words is None else words.sigma),
             # The last token of an embedder is the last, as in sentence-transformers.
             pad_token_id=self.config.pad_token_id if self.embedder is None else None,
         )
@@ -156,7 +156,11 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
         raise ConfigError(f"{path} has no config.json: it is not a Hugging Face checkpoint")
     values = apply_overrides(read_json(config_path), options.hf_overrides)
     declared = _architecture_name(values, config_path)
-    words = read_words(values, declared, str(options.model), options.labels)
+    reranker = published_reranker(values, declared, str(options.model))
+    if reranker is not None:
+        values.setdefault("_name_or_path", str(options.model))  # so that converted files are known as well
+    given = take_keys(values)
+    words = read_words(given, values, declared, reranker, options.labels)
     pooler_config = options.pooler_config or PoolerConfig()
     embedder = _embedder(path, values, options, words)
     network = declared if embedder is None or embedder.network is None else embedder.network
@@ -169,7 +173,7 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
         name, architecture = declared, embedder_of(architecture, embedder, of_texts.pooling)
     files, rows = None, None
     if words is not None:
-        files = _tokenizer_files(path, options)
+        files = tokenizer_files(path, options)
         rows = _head_rows(words, files)
         _set_labels(values, words.names, words.reason)
     elif pooler_config.returned_token_ids is not None:
@@ -201,33 +205,8 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
         head_reason=_head_reason(words, rows) if embedder is None else _projection(embedder),
         embedder=embedder,
         tokenizer_files=files,
-    )
-
-
-def open_tokenizer(checkpoint: Checkpoint, options: EngineConfig) -> TextTokenizer:
-    """The checkpoint's tokenizer, or that of `options.tokenizer`."""
-    tokenizer = partial(
-        TextTokenizer,
-        max_len=checkpoint.max_len,
-        vocab_size=checkpoint.config.vocab_size,
-        num_token_types=checkpoint.config.type_vocab_size,
-    )
-    if options.skip_tokenizer_init:
-        if options.prompt_template is not None:
-            raise ConfigError("prompt_template is for texts; without a tokenizer (skip_tokenizer_init) prompts are ids")
-        return tokenizer(backend=None)
-    files = checkpoint.tokenizer_files or _tokenizer_files(checkpoint.path, options)
-    lower = bool(read_json(files.path / TRANSFORMER).get("do_lower_case", False))
-    return tokenizer(
-        backend=files.backend,
-        side=files.side,
-        lower_case=lower,
-        token_types=files.token_types,
-        template=None if options.prompt_template is None else parse_template(options.prompt_template),
-        unk_token=files.unk_token,
-        score_token_id=checkpoint.architecture.score_token_id(checkpoint.config),
-        pairs=None if checkpoint.head_rows is None else _PAIRS,
-        path=files.path,
+        reranker=reranker,
+        concatenates=concatenates(given),
     )
 
 
@@ -248,7 +227,7 @@ def _embedder(path: Path, values: dict[str, Any], options: EngineConfig, words: 
         return None
     else:
         embedder = read_embedder(path, values)
-    if embedder is not None and (pooler_config.mean, pooler_config.sigma) != (0.0, 1.0):
+    if embedder is not None and (pooler_config.mean, pooler_config.sigma or 1.0) != (0.0, 1.0):
         raise ConfigError("pooler_config: logit_mean and logit_sigma calibrate scores; an embedding has none")
     return embedder
 
@@ -268,7 +247,7 @@ def _projection(embedder: Embedder) -> str:
     return f"{'; '.join(layers) or 'none'} ({embedder.reason})"
 
 
-def _tokenizer_files(path: Path, options: EngineConfig) -> TokenizerFiles:
+def tokenizer_files(path: Path, options: EngineConfig) -> TokenizerFiles:
     if options.tokenizer is not None:
         path, _ = _locate(options.tokenizer, options.tokenizer_revision, options, weights=False)
     return load_tokenizer(path)

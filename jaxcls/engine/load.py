@@ -9,13 +9,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxcls.config.engine import EngineConfig, QuantizationName
 from jaxcls.engine.buckets import Ladder, make_ladder
 from jaxcls.engine.checkpoint import Checkpoint
-from jaxcls.errors import ConfigError
+from jaxcls.errors import CheckpointError, ConfigError
 from jaxcls.layers.linear import quantise_layers
 from kernels_pallas.varlen_attention import exact_on_cpu
 from weights.joined import JoinedSource
@@ -118,6 +119,18 @@ def rule_table(checkpoint: Checkpoint, names: Iterable[str]) -> RuleTable:
     )
     kept = tuple(rule for rule in table.rules if not rule.target.startswith("head."))
     return dataclasses.replace(table, rules=(*kept, *head))
+
+
+def check_head(arrays: dict[str, jax.Array], options: EngineConfig) -> None:
+    """Raises CheckpointError if a matrix of the head is all zeros, unless that was asked for."""
+    if options.head_init == "zeros":
+        return
+    for path, array in arrays.items():
+        if path.startswith("head.") and path.endswith(".weight") and not np.any(np.asarray(array)):
+            raise CheckpointError(
+                f"{options.model}: {path} is all zeros, so that all texts score the same. The checkpoint has "
+                'not been trained, or was not saved whole; for a head of zeros on purpose, say head_init="zeros"'
+            )
 
 
 def with_weights(model: AbstractModel, arrays: dict[str, jax.Array]) -> Any:

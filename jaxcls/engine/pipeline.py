@@ -13,7 +13,7 @@ from jaxcls.engine.request import Finished, Outcome, Request, Task
 from jaxcls.engine.setup import Model
 from jaxcls.errors import ConfigError, PromptError
 from jaxcls.inputs.prompt import TextPrompt, TokensPrompt, parse_prompt
-from jaxcls.inputs.tokenize import TokenizeOptions, check_max_tokens, tokenize_options
+from jaxcls.inputs.tokenize_options import TokenizeOptions, check_max_tokens, tokenize_options
 from jaxcls.outputs import OutputT, RequestOutput
 from jaxcls.pooling_params import PoolingParams
 
@@ -37,7 +37,7 @@ class RequestBuilder:
         model.checkpoint.check_task(task)
         self._model, self._params = model, params
         self._task: Task = task
-        self._options = tokenize_options(params.tokenization, max_len=model.checkpoint.max_len)
+        self._options = tokenize_options(params.tokenization, max_len=model.checkpoint.max_len, texts=params.texts)
 
     def build(self, first: int, prompts: Sequence[Any]) -> list[Request | PromptError]:
         """Tokenises prompts `first`, `first + 1` ...; an error stands in the place of its prompt, before and after."""

@@ -9,12 +9,13 @@ from jaxcls.collector import collector_paused
 from jaxcls.config.engine import EngineConfig
 from jaxcls.engine.batch import empty_batch
 from jaxcls.engine.buckets import Ladder
-from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint, open_tokenizer
+from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint
 from jaxcls.engine.converted import load_weights
-from jaxcls.engine.load import abstract_model, ladder, set_compilation_cache, with_weights
+from jaxcls.engine.load import abstract_model, check_head, ladder, set_compilation_cache, with_weights
 from jaxcls.engine.request import Finished
 from jaxcls.engine.runner import ModelRunner
 from jaxcls.engine.stats import Stats
+from jaxcls.engine.tokenizer import open_tokenizer
 from jaxcls.inputs.tokenize import TextTokenizer
 
 
@@ -45,5 +46,7 @@ def load_model(options: EngineConfig) -> Model:
     runner = ModelRunner(abstract, {task: checkpoint.pooler(task) for task in checkpoint.tasks}, stats)
     runner.prepare(empty_batch(shapes.buckets[0]), checkpoint.tasks[0])
     tokenizer = open_tokenizer(checkpoint, options)
-    runner.state = with_weights(abstract, load_weights(checkpoint, abstract, options))
+    arrays = load_weights(checkpoint, abstract, options)
+    check_head(arrays, options)
+    runner.state = with_weights(abstract, arrays)
     return Model(options, checkpoint, tokenizer, runner, shapes, stats)

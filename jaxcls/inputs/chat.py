@@ -11,6 +11,7 @@ from jaxcls.errors import ConfigError, PromptError
 from jaxcls.inputs.load_tokenizer import read_json
 
 Message = Mapping[str, Any]
+_NONE: Mapping[str, Any] = {}
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -21,8 +22,12 @@ class ChatTemplate:
     source: str
     special: Mapping[str, str]
 
-    def render(self, messages: Sequence[Message]) -> str:
+    def render(self, messages: Sequence[Message], variables: Mapping[str, Any] = _NONE) -> str:
         """The text of a conversation, special tokens included.
+
+        Args:
+            messages: what is said, by roles.
+            variables: what else the template reads.
 
         Raises:
             PromptError: the template refuses the conversation.
@@ -30,12 +35,19 @@ class ChatTemplate:
         """
         from jinja2 import TemplateError
 
+        given = {"tools": None, "add_generation_prompt": False, **self.special, **variables}
         try:
-            return self._compiled.render(
-                messages=list(messages), tools=None, add_generation_prompt=False, **self.special
-            )
+            return self._compiled.render(messages=list(messages), **given)
         except TemplateError as error:
             raise PromptError(f"the chat template refuses this conversation: {error}") from None
+
+    @functools.cached_property
+    def variables(self) -> frozenset[str]:
+        """What the template reads of what it does not set itself, but for what every template is given."""
+        from jinja2 import meta
+
+        names = meta.find_undeclared_variables(self._compiled.environment.parse(self.source))
+        return frozenset(names) - {"messages", "tools", "raise_exception"}
 
     @functools.cached_property
     def _compiled(self) -> Any:
@@ -57,16 +69,22 @@ class ChatTemplate:
 
 def load_chat_template(path: Path) -> ChatTemplate | None:
     """The template of a checkpoint: chat_template.jinja, else tokenizer_config.json; None if it has none."""
-    config = read_json(path / "tokenizer_config.json")
     file = path / "chat_template.jinja"
-    source: Any = file.read_text(encoding="utf-8") if file.is_file() else config.get("chat_template")
+    if file.is_file():
+        source: Any = file.read_text(encoding="utf-8")
+    else:
+        source = read_json(path / "tokenizer_config.json").get("chat_template")
     if isinstance(source, list):
         source = next((entry.get("template") for entry in source if entry.get("name") == "default"), None)
-    if source is None:
-        return None
+    return None if source is None else ChatTemplate(source, special_tokens(path))
+
+
+def special_tokens(path: Path) -> dict[str, str]:
+    """The special tokens that tokenizer_config.json names: "bos_token" -> its text."""
+    config = read_json(path / "tokenizer_config.json")
     special = {key: config.get(key) for key in _SPECIAL}
     texts = {key: token.get("content") if isinstance(token, dict) else token for key, token in special.items()}
-    return ChatTemplate(source, {key: text for key, text in texts.items() if text is not None})
+    return {key: text for key, text in texts.items() if text is not None}
 
 
 def is_conversation(value: Any) -> bool:

@@ -9,7 +9,8 @@ from jaxcls.config.late import LateInteraction
 from jaxcls.errors import ConfigError, PromptError
 from jaxcls.inputs.load_tokenizer import token_id
 from jaxcls.inputs.prompt import TextPrompt, TokensPrompt
-from jaxcls.inputs.tokenize import TextTokenizer, TokenizeOptions, tokenize_options
+from jaxcls.inputs.tokenize import TextTokenizer
+from jaxcls.inputs.tokenize_options import TokenizeOptions, tokenize_options
 
 
 @dataclasses.dataclass(frozen=True)

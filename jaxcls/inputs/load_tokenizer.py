@@ -65,12 +65,18 @@ def token_id(backend: Tokenizer, text: str, *, whole: bool) -> int:
     Raises:
         ConfigError: it is no entry, or not one token.
     """
+    ids = backend.encode(text, add_special_tokens=False).ids
     if whole:
         found = backend.token_to_id(text)
         if found is None:
             raise ConfigError(f"token {text!r} is not in the vocabulary of this tokenizer")
+        if text.isalnum() and len(ids) > 1 and found not in ids:
+            pieces = [backend.id_to_token(i) for i in ids]
+            raise ConfigError(
+                f"token {text!r} is in the vocabulary, but this tokenizer never gives it: it splits the word into "
+                f"{pieces}"
+            )
         return found
-    ids = backend.encode(text, add_special_tokens=False).ids
     if len(ids) != 1:
         other = text.strip() if text != text.strip() else f" {text}"
         one = len(backend.encode(other, add_special_tokens=False).ids) == 1

@@ -3,115 +3,18 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 from tokenizers import Encoding, Tokenizer
 
 from jaxcls.errors import ConfigError, PromptError
 from jaxcls.inputs.chat import ChatTemplate, load_chat_template
 from jaxcls.inputs.prompt import TextPrompt, TokensPrompt
-from jaxcls.inputs.template import Field, PromptTemplate
+from jaxcls.inputs.template import Field, Piece, PieceKey, Template
+from jaxcls.inputs.tokenize_options import Side, Strategy, TokenizeOptions
 
-Side = Literal["left", "right"]
-Strategy = Literal["longest_first", "only_first", "only_second"]
-_STRATEGIES = ("longest_first", "only_first", "only_second")
-
-
-@dataclasses.dataclass(frozen=True)
-class TokenizeOptions:
-    """What `tokenization_kwargs` asks for, validated.
-
-    Attributes:
-        max_tokens: truncate to so many tokens, special tokens included; None: do not truncate.
-        side: which end of the text is cut; None: the tokenizer's own.
-        add_special_tokens: whether [CLS], <s>, <eos> ... are added.
-        lower_case: lower-case the text first; None: as the checkpoint says.
-        strategy: which text of a pair is cut.
-    """
-
-    max_tokens: int | None = None
-    side: Side | None = None
-    add_special_tokens: bool = True
-    lower_case: bool | None = None
-    strategy: Strategy = "longest_first"
-
-
-# Of a document and its query, the document.
-_CUT_ORDER: tuple[Field, ...] = ("text_pair", "text")
 _NO_TOKENIZER = "this LLM has no tokenizer (skip_tokenizer_init=True): give token ids"
-_NO_PADDING = "sequences are packed, so that no score depends on padding; leave it out"
-
-
-def tokenize_options(kwargs: Mapping[str, Any] | None, *, max_len: int) -> TokenizeOptions:
-    """Reads `tokenization_kwargs`; every key means something or is an error.
-
-    Args:
-        kwargs: truncate_prompt_tokens, truncation_side, truncation, max_length, add_special_tokens, do_lower_case.
-        max_len: the model's longest prompt in tokens, what -1 stands for.
-
-    Raises:
-        ConfigError: an unknown key, an impossible value, or padding.
-    """
-    given = dict(kwargs or {})
-    side = given.pop("truncation_side", None)
-    if side not in (None, "left", "right"):
-        raise ConfigError(f"truncation_side must be 'left' or 'right', got {side!r}")
-    truncation = given.get("truncation")
-    options = TokenizeOptions(
-        max_tokens=_max_tokens(given, max_len),
-        side=side,
-        add_special_tokens=_bool(given, "add_special_tokens", True),
-        lower_case=_bool(given, "do_lower_case", None),
-        strategy=truncation if truncation in _STRATEGIES else "longest_first",
-    )
-    for key in ("padding", "pad_prompt_tokens"):
-        if given.pop(key, None) not in (None, False, "do_not_pad"):
-            raise ConfigError(f"tokenization_kwargs: {key}: {_NO_PADDING}")
-    if given:
-        raise ConfigError(
-            f"unknown tokenization_kwargs: {', '.join(sorted(given))}; known are truncate_prompt_tokens, "
-            "truncation_side, truncation, max_length, add_special_tokens, do_lower_case"
-        )
-    return options
-
-
-def _bool(given: dict[str, Any], key: str, default: bool | None) -> Any:
-    value = given.pop(key, default)
-    if value is not None and not isinstance(value, bool):
-        raise ConfigError(f"tokenization_kwargs: {key} must be True or False, got {value!r}")
-    return default if value is None else value
-
-
-def _max_tokens(given: dict[str, Any], max_len: int) -> int | None:
-    """VLLM's truncate_prompt_tokens, else transformers' truncation + max_length."""
-    keep = given.pop("truncate_prompt_tokens", None)
-    truncation = given.pop("truncation", None)
-    length = given.pop("max_length", None)
-    if truncation not in (None, True, False, *_STRATEGIES, "do_not_truncate"):
-        known = ", ".join(map(repr, (*_STRATEGIES, "do_not_truncate")))
-        raise ConfigError(f"truncation must be True, False or one of {known}, got {truncation!r}")
-    wanted = truncation is True or truncation in _STRATEGIES
-    if length is not None and not wanted:
-        raise ConfigError("tokenization_kwargs: max_length needs truncation=True")
-    if keep is not None and wanted:
-        raise ConfigError("tokenization_kwargs: give truncate_prompt_tokens or truncation, not both")
-    name, value = ("max_length", length) if wanted else ("truncate_prompt_tokens", keep)
-    if wanted and value is None:
-        value = -1
-    if value is None:
-        return None
-    return check_max_tokens(value, name, max_len)
-
-
-def check_max_tokens(value: Any, name: str, max_len: int) -> int:
-    """-1 -> max_len; refuses what is not a length from 1 to max_len."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < -1 or value == 0:
-        raise ConfigError(f"{name} must be -1 (the model's maximum) or at least 1, got {value!r}")
-    if value > max_len:
-        raise ConfigError(f"{name} = {value} cannot be greater than max_model_len = {max_len}")
-    return max_len if value == -1 else value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,11 +37,12 @@ class TextTokenizer:
         side: the end that truncation cuts when nobody says.
         lower_case: lower-case text first (sentence_bert_config.json).
         token_types: whether texts get the tokenizer's token types; False: zeros, as for token ids without them.
-        template: what texts are put into; None: they are the prompt.
+        single: what single texts are put into, or why there can be none; None: they are the prompt.
+        pair: what pairs are put into, or why there can be none; None: they are joined as the tokenizer does.
         unk_token: the token of what the vocabulary lacks, if there is one.
         score_token_id: ends every text, after truncation: the token that the model's score is read from.
-        pairs: why pairs are refused where there is no template; None: they are tokenised as the tokenizer does.
         path: of its files.
+        conversation: what conversations are rendered with; None: the template among the files.
     """
 
     backend: Tokenizer | None
@@ -148,16 +52,19 @@ class TextTokenizer:
     side: Side = "right"
     lower_case: bool = False
     token_types: bool = True
-    template: PromptTemplate | None = None
+    single: Template | PromptError | None = None
+    pair: Template | PromptError | None = None
     unk_token: str | None = None
     score_token_id: int | None = None
-    pairs: str | None = None
     path: Path | None = None
+    conversation: ChatTemplate | None = None
 
     @functools.cached_property
     def chat_template(self) -> ChatTemplate | None:
-        """How conversations become text; None if the files do not say."""
-        return None if self.path is None else load_chat_template(self.path)
+        """How conversations become text; None if nobody says."""
+        if self.conversation is not None or self.path is None:
+            return self.conversation
+        return load_chat_template(self.path)
 
     def rendered(self, text: str) -> list[int]:
         """Ids of a text that holds its special tokens already.
@@ -173,121 +80,139 @@ class TextTokenizer:
         self, prompts: Sequence[TextPrompt | TokensPrompt], options: Sequence[TokenizeOptions]
     ) -> list[TokensPrompt | PromptError]:
         """Token ids of every prompt, or the error that it has. Texts are tokenised in one parallel batch."""
+        given = list(zip(prompts, options, strict=True))
+        pieces = [self._pieces(p, o) if isinstance(p, TextPrompt) else [] for p, o in given]
+        encodings = self._encode({piece.key for found in pieces if isinstance(found, list) for piece in found})
         results: list[TokensPrompt | PromptError] = []
-        encodings = iter(self._encode_texts(prompts, options))
-        for prompt, option in zip(prompts, options, strict=True):
+        for (prompt, option), found in zip(given, pieces, strict=True):
             try:
-                if isinstance(prompt, TextPrompt):
-                    tokens = self._finish_text(prompt, next(encodings), option)
-                else:
+                if isinstance(found, PromptError):
+                    raise found
+                if isinstance(prompt, TokensPrompt):
                     tokens = self._finish_tokens(prompt, option)
+                elif prompt.located:
+                    tokens = self._locate(prompt, encodings[found[0].key], option)
+                else:
+                    tokens = self._finish_text(found, [encodings[piece.key] for piece in found], option)
                 results.append(self._check(tokens))
             except PromptError as error:
                 results.append(error)
         return results
 
-    def _encode_texts(
-        self, prompts: Sequence[TextPrompt | TokensPrompt], options: Sequence[TokenizeOptions]
-    ) -> list[Encoding]:
-        texts = [(p, o) for p, o in zip(prompts, options, strict=True) if isinstance(p, TextPrompt)]
-        if not texts:
-            return []
-        if self.backend is None:
-            raise ConfigError(_NO_TOKENIZER)
-        encodings: list[Encoding | None] = [None] * len(texts)
-        for special, located in itertools.product((True, False), repeat=2):
-            chosen = [i for i, (p, o) in enumerate(texts) if (o.add_special_tokens, p.located) == (special, located)]
-            # A template that does not fit the prompt is found in `_finish_text`, where it is that prompt's error.
-            batch = [self._input(*texts[i]) if self._fits(texts[i][0]) else "" for i in chosen]
-            # "fast" leaves out where in the text each token is.
-            encode = self.backend.encode_batch if located else self.backend.encode_batch_fast
-            encoded = encode(batch, add_special_tokens=special) if batch else []
-            for i, encoding in zip(chosen, encoded, strict=True):
-                encodings[i] = encoding
-        return [e for e in encodings if e is not None]
+    def _pieces(self, prompt: TextPrompt, option: TokenizeOptions) -> list[Piece] | PromptError:
+        """What is tokenised for a prompt, or the error that it has."""
+        texts = self._texts(prompt, option)
+        template = option.texts.template or (self.single if prompt.text_pair is None else self.pair)
+        if isinstance(template, PromptError):
+            return template
+        special = option.add_special_tokens
+        if template is None:
+            pair = texts.get("text_pair")
+            return [Piece(texts["text"] if pair is None else (texts["text"], pair), special, located=prompt.located)]
+        try:
+            pieces = template.render(texts, option.texts.variables)
+        except PromptError as error:
+            return error
+        return [dataclasses.replace(piece, special=piece.special and special) for piece in pieces]
 
-    def _fits(self, prompt: TextPrompt) -> bool:
-        return self.template is None or ("text_pair" in self.template.fields) == (prompt.text_pair is not None)
+    def _encode(self, keys: set[PieceKey]) -> dict[PieceKey, Encoding]:
+        """Every piece, those that are in many prompts once."""
+        encodings: dict[PieceKey, Encoding] = {}
+        if keys and self.backend is None:
+            raise ConfigError(_NO_TOKENIZER)
+        for kind in itertools.product((True, False), repeat=2):
+            batch = [key for key in keys if key[1:] == kind]
+            if batch and self.backend is not None:
+                # "fast" leaves out where in the text each token is.
+                encode = self.backend.encode_batch if kind[1] else self.backend.encode_batch_fast
+                encoded = encode([key[0] for key in batch], add_special_tokens=kind[0])
+                encodings.update(zip(batch, encoded, strict=True))
+        return encodings
 
     def _texts(self, prompt: TextPrompt, option: TokenizeOptions) -> dict[Field, str]:
         lower = self.lower_case if option.lower_case is None else option.lower_case
         texts: dict[Field, str] = {"text": prompt.text}
         if prompt.text_pair is not None:
             texts["text_pair"] = prompt.text_pair
-        return {field: text.lower() for field, text in texts.items()} if lower else texts
+        if lower:
+            texts = {field: text.lower() for field, text in texts.items()}
+        for field, most in option.texts.most_tokens.items():
+            if field in texts:
+                texts[field] = self._shortened(texts[field], most, option.side or self.side)
+        return texts
 
-    def _input(self, prompt: TextPrompt, option: TokenizeOptions) -> str | tuple[str, str]:
-        texts = self._texts(prompt, option)
-        if self.template is not None:
-            return self.template.fill(texts)[0]
-        return texts["text"] if prompt.text_pair is None else (texts["text"], texts["text_pair"])
+    def _shortened(self, text: str, most: int, side: Side) -> str:
+        """The text without the tokens beyond `most`, cut where a token begins or ends."""
+        if self.backend is None:
+            raise ConfigError(_NO_TOKENIZER)
+        while len(encoding := self.backend.encode(text, add_special_tokens=False)) > most:
+            places = encoding.offsets
+            # What is cut may be tokenised anew, into more tokens: then it is cut again.
+            shorter = text[: places[most - 1][1]] if side == "right" else text[places[-most][0] :]
+            text = shorter if len(shorter) < len(text) else (text[:-1] if side == "right" else text[1:])
+        return text
 
-    def _finish_text(self, prompt: TextPrompt, encoding: Encoding, option: TokenizeOptions) -> TokensPrompt:
-        if self.template is not None and not self._fits(prompt):
-            self.template.fill(self._texts(prompt, option))  # raises
-        if self.pairs is not None and self.template is None and prompt.text_pair is not None:
-            raise PromptError(self.pairs)
+    def _finish_text(
+        self, pieces: Sequence[Piece], encodings: Sequence[Encoding], option: TokenizeOptions
+    ) -> TokensPrompt:
         limit = None if option.max_tokens is None else option.max_tokens - (self.score_token_id is not None)
-        if limit is not None and len(encoding) > limit:
-            cut = self._truncate if self.template is None else self._truncate_in_template
-            encoding = cut(prompt, option, limit)
-        tokens = self._tokens(encoding)
-        return self._located(prompt, option, tokens, encoding) if prompt.located else tokens
+        if limit is not None and sum(map(len, encodings)) > limit:
+            return self._truncate(pieces, option, limit)
+        ids = [i for encoding in encodings for i in encoding.ids]
+        types = [i for encoding in encodings for i in encoding.type_ids] if self._has_types else None
+        return TokensPrompt(self._ended(ids), types)
 
-    def _located(
-        self, prompt: TextPrompt, option: TokenizeOptions, tokens: TokensPrompt, encoding: Encoding
-    ) -> TextTokens:
-        if len(self._texts(prompt, option)["text"]) != len(prompt.text):
-            raise PromptError("this text changes its length in lower case: its tokens cannot be found in it")
-        return TextTokens(tokens.token_ids, tokens.token_type_ids, text=prompt.text, encoding=encoding)
-
-    def _tokens(self, encoding: Encoding) -> TokensPrompt:
-        # Each access makes a new list.
-        types = encoding.type_ids if self.token_types and self.num_token_types > 1 else None
-        return TokensPrompt(self._ended(encoding.ids), types)
+    @property
+    def _has_types(self) -> bool:
+        return self.token_types and self.num_token_types > 1
 
     def _ended(self, ids: list[int]) -> list[int]:
         token = self.score_token_id
         return ids if token is None or ids[-1:] == [token] else [*ids, token]
 
-    def _truncate(self, prompt: TextPrompt, option: TokenizeOptions, max_tokens: int) -> Encoding:
-        """Cuts the text, never the special tokens around it; of a pair, the longer text first."""
+    def _truncate(self, pieces: Sequence[Piece], option: TokenizeOptions, limit: int) -> TokensPrompt:
+        """Cuts tokens of the texts, never special tokens or those of a template."""
         assert self.backend is not None
-        pair = prompt.text_pair is not None
-        special = self.backend.num_special_tokens_to_add(pair) if option.add_special_tokens else 0
-        budget = max_tokens - special
-        if budget < 0:
-            raise PromptError(f"{max_tokens} tokens leave no room for the {special} special tokens")
-        side = option.side or self.side
-        text = self._input(prompt, option)
-        parts = [self.backend.encode(part, add_special_tokens=False) for part in ([text] if not pair else text)]
-        for part, keep in zip(parts, _kept_lengths([len(p.ids) for p in parts], budget, option.strategy), strict=True):
-            part.truncate(keep, direction=side)
-        return self.backend.post_process(*parts, add_special_tokens=option.add_special_tokens)
+        ids: list[int] = []
+        types: list[int] = []
+        cuttable: dict[Field, list[int]] = {"text": [], "text_pair": []}
+        for piece in pieces:
+            text, pair = (piece.text, None) if isinstance(piece.text, str) else piece.text
+            encoding = self.backend.encode(text, pair, add_special_tokens=piece.special)
+            for field, index in piece.cuttable(encoding):
+                cuttable[field].append(len(ids) + index)
+            ids += encoding.ids
+            types += encoding.type_ids
+        lengths = [len(indices) for indices in cuttable.values()]
+        fixed = len(ids) - sum(lengths)
+        if limit < fixed:
+            what = "special tokens" if pieces[0].places is None else "tokens of the template"
+            raise PromptError(f"{limit} tokens leave no room for the {fixed} {what}")
+        usual: Strategy = "longest_first" if pieces[0].places is None else "second_first"
+        strategy = option.strategy or option.texts.strategy or usual
+        if not lengths[1]:
+            strategy = "longest_first"  # there is one text
+        cut: set[int] = set()
+        for indices, keep in zip(cuttable.values(), _kept_lengths(lengths, limit - fixed, strategy), strict=True):
+            right = (option.side or self.side) == "right"
+            cut.update(indices[keep:] if right else indices[: len(indices) - keep])
+        return TokensPrompt(self._ended(_without(ids, cut)), _without(types, cut) if self._has_types else None)
 
-    def _truncate_in_template(self, prompt: TextPrompt, option: TokenizeOptions, max_tokens: int) -> Encoding:
-        """Cuts the second text, then the first, at the borders of tokens, until the whole prompt fits."""
+    def _locate(self, prompt: TextPrompt, encoding: Encoding, option: TokenizeOptions) -> TextTokens:
+        """A single text with all that is known of its tokens."""
         assert self.backend is not None
-        assert self.template is not None
-        side = option.side or self.side
-        texts = self._texts(prompt, option)
-        while True:
-            whole, places = self.template.fill(texts)
-            encoding = self.backend.encode(whole, add_special_tokens=option.add_special_tokens)
-            excess = len(encoding) - max_tokens
-            if excess <= 0:
-                return encoding
-            field: Field | None = next((field for field in _CUT_ORDER if texts.get(field)), None)
-            if field is None:
-                raise PromptError(f"the prompt_template alone has {len(encoding)} tokens; {max_tokens} are allowed")
-            start, end = places[field]
-            ends = sorted({b - start for a, b in encoding.offsets if start <= a < b <= end})
-            starts = sorted({a - start for a, b in encoding.offsets if start <= a < b <= end})
-            # A token that only partly belongs to the text is not among them; each round removes one at least.
-            if side == "right":
-                texts[field] = texts[field][: ends[-excess - 1]] if len(ends) > excess else ""
-            else:
-                texts[field] = texts[field][starts[excess] :] if len(starts) > excess else ""
+        text = self._texts(prompt, option)["text"]
+        if len(text) != len(prompt.text):
+            raise PromptError("this text changes its length in lower case: its tokens cannot be found in it")
+        if option.max_tokens is not None and len(encoding) > option.max_tokens:
+            special = self.backend.num_special_tokens_to_add(False) if option.add_special_tokens else 0
+            if option.max_tokens < special:
+                raise PromptError(f"{option.max_tokens} tokens leave no room for the {special} special tokens")
+            encoding = self.backend.encode(text, add_special_tokens=False)
+            encoding.truncate(option.max_tokens - special, direction=option.side or self.side)
+            encoding = self.backend.post_process(encoding, add_special_tokens=option.add_special_tokens)
+        types = encoding.type_ids if self._has_types else None
+        return TextTokens(encoding.ids, types, text=prompt.text, encoding=encoding)
 
     def _finish_tokens(self, prompt: TokensPrompt, option: TokenizeOptions) -> TokensPrompt:
         excess = 0 if option.max_tokens is None else len(prompt.token_ids) - option.max_tokens
@@ -329,19 +254,26 @@ class TextTokenizer:
         return tokens
 
 
-def _kept_lengths(lengths: list[int], budget: int, strategy: Strategy) -> list[int]:
-    """How much of one or two texts to keep, as transformers' truncation strategies say."""
-    if len(lengths) == 1:
-        return [min(lengths[0], budget)]
-    if strategy != "longest_first":
-        cut = 0 if strategy == "only_first" else 1
-        keep = budget - lengths[1 - cut]
-        if keep < 0:
-            raise PromptError(f"truncation='{strategy}': the other text alone has {lengths[1 - cut]} tokens")
-        return [keep, lengths[1]] if cut == 0 else [lengths[0], keep]
-    short, long = sorted(lengths)
-    if short + long > budget:
-        long = max(short, budget - short)
-        if short + long > budget:
-            short, long = budget // 2, budget // 2 + budget % 2
-    return [short, long] if lengths[0] <= lengths[1] else [long, short]
+def _without(items: list[int], cut: set[int]) -> list[int]:
+    return [item for index, item in enumerate(items) if index not in cut]
+
+
+def _kept_lengths(lengths: Sequence[int], budget: int, strategy: Strategy) -> tuple[int, int]:
+    """How much of two texts to keep, as transformers' truncation strategies say."""
+    first, second = lengths
+    match strategy:
+        case "second_first":
+            kept = min(first, budget)
+            return kept, min(second, budget - kept)
+        case "only_first" | "only_second":
+            other = second if strategy == "only_first" else first
+            if budget < other:
+                raise PromptError(f"truncation='{strategy}': the other text alone has {other} tokens")
+            return (budget - other, other) if strategy == "only_first" else (other, budget - other)
+        case "longest_first":
+            short, long = sorted(lengths)
+            if short + long > budget:
+                long = max(short, budget - short)
+                if short + long > budget:
+                    short, long = budget // 2, budget // 2 + budget % 2
+            return (short, long) if first <= second else (long, short)

@@ -4,7 +4,7 @@ from jaxcls.config.hf import HfView
 from jaxcls.layers.head import HeadConfig
 from jaxcls.models.architecture import Architecture
 from jaxcls.models.encoder import EncoderClassifier
-from jaxcls.models.encoder_config import EncoderConfig, expect_encoder, of_tokens
+from jaxcls.models.encoder_config import EncoderConfig, of_tokens
 from jaxcls.models.encoder_weights import encoder_weights
 from weights.rules import RuleTable
 
@@ -25,7 +25,7 @@ def config(hf: HfView) -> EncoderConfig:
     hf.ignore("dropout", "qa_dropout", "seq_classif_dropout", "tie_weights_")
     # How the position table was initialised; it is in the file like any other.
     hf.ignore("sinusoidal_pos_embds")
-    expect_encoder(hf)
+    hf.expect("position_embedding_type", "absolute")
     dim, num_heads = hf.int("dim", 768), hf.int("n_heads", 12)
     if dim % num_heads:
         raise hf.error("n_heads", num_heads, f"it does not divide dim = {dim}")

@@ -76,7 +76,8 @@ def encoder_config(
     token_types: bool = True,
 ) -> EncoderConfig:
     """Reads the keys that BERT's descendants share; defaults are those of transformers' classes."""
-    expect_encoder(hf)
+    # Old releases had positions within the attention.
+    hf.expect("position_embedding_type", "absolute")
     pad = hf.optional_int("pad_token_id", defaults.pad_token_id)
     num_positions = hf.int("max_position_embeddings", 512)
     offset = 0
@@ -104,13 +105,6 @@ def encoder_config(
         head=head,
         position_padding_id=pad if roberta_positions else None,
     )
-
-
-def expect_encoder(hf: HfView) -> None:
-    """Refuses what old releases could make of these models: decoders, and positions within the attention."""
-    hf.expect("is_decoder", False)
-    hf.expect("add_cross_attention", False)
-    hf.expect("position_embedding_type", "absolute")
 
 
 def of_tokens(config: Callable[[HfView], Any]) -> Callable[[HfView], Any]:

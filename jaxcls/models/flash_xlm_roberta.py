@@ -49,8 +49,6 @@ def read_flash_keys(hf: HfView) -> None:
 def rotary_config(hf: HfView) -> RotaryEncoderConfig:
     """Reads config.json of the published code with position_embedding_type "rotary"."""
     read_flash_keys(hf)
-    hf.expect("is_decoder", False)
-    hf.expect("add_cross_attention", False)
     hf.expect("rotary_emb_interleaved", False)
     hf.expect("rotary_emb_scale_base", None)
     shared = shared_keys(hf, _JINA)

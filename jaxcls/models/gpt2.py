@@ -16,7 +16,6 @@ _OTHER_NAMES = {
 def config(hf: HfView) -> GPT2Config:
     """Reads config.json; defaults are transformers' GPT2Config."""
     hf.rename(_OTHER_NAMES)
-    hf.expect("add_cross_attention", False)
     # Scores are float32 in any case.
     hf.ignore("reorder_and_upcast_attn")
     # The head of GPT2DoubleHeadsModel; the older name of n_positions; dropout.

@@ -1,8 +1,11 @@
-"""NomicBERT, in transformers' configuration or that of the published code (GPT-2's keys: n_embd, n_layer ...).
+"""NomicBERT, in transformers' configuration, that of the published code (GPT-2's keys: n_embd, n_layer ...), or both.
 
 CLS token -> pooler (dense, tanh) -> classifier; the head for tokens has no pooler. Tensor names are the published ones,
 which transformers saves too, below "bert." or "nomic_bert.".
 """
+
+import dataclasses
+from typing import Any
 
 from jaxcls.config.hf import HfView
 from jaxcls.config.rope import rope_config
@@ -11,7 +14,6 @@ from jaxcls.layers.rope import RopeConfig
 from jaxcls.models.architecture import Architecture
 from jaxcls.models.rotary_encoder import RotaryEncoderClassifier
 from jaxcls.models.rotary_encoder_config import (
-    LayerKind,
     RotaryDefaults,
     RotaryEncoderConfig,
     shared_keys,
@@ -25,19 +27,33 @@ _DEFAULTS = RotaryDefaults(
 )
 _THETA = 1000.0
 _GATES = {"swiglu": "silu", "geglu": "gelu"}
+_OTHER_NAMES = {
+    "n_embd": "hidden_size",
+    "n_head": "num_attention_heads",
+    "n_inner": "intermediate_size",
+    "n_layer": "num_hidden_layers",
+    "layer_norm_epsilon": "layer_norm_eps",
+    "max_trained_positions": "max_position_embeddings",
+    "rotary_emb_base": "rope_theta",
+}
 
 
 def _config(hf: HfView, head: HeadConfig) -> RotaryEncoderConfig:
-    if hf.raw("n_embd", None) is not None:
-        return _published_config(hf, head)
-    shared = shared_keys(hf, _DEFAULTS)
+    published = hf.raw("n_embd", None)
+    hf.rename(_OTHER_NAMES)
+    defaults = _DEFAULTS if published is None else dataclasses.replace(_DEFAULTS, intermediate_size=4 * published)
+    shared = shared_keys(hf, defaults)
     shared["head_dim"] = hf.int("head_dim", shared["head_dim"])
     rope = rope_config(hf, head_dim=shared["head_dim"], max_len=shared["max_len"], default_theta=_THETA)
-    return uniform(shared, rope, head=head, qkv_bias=False, out_bias=False, up_bias=False, down_bias=False)
+    shared["max_len"] = rope.longest(shared["max_len"])
+    if published is not None:
+        rope = _read_published(hf, shared, rope)
+    flags = dict.fromkeys(("qkv_bias", "out_bias", "up_bias", "down_bias"), False)
+    return uniform(shared, rope, head=head, max_len=shared["max_len"], **flags)
 
 
-def _published_config(hf: HfView, head: HeadConfig) -> RotaryEncoderConfig:
-    """Reads the published code's keys; what no published text model uses is refused."""
+def _read_published(hf: HfView, shared: dict[str, Any], rope: RopeConfig) -> RopeConfig:
+    """The published code's other keys; what no published text model uses is refused."""
     for key in ("qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias", "use_rms_norm", "prenorm", "parallel_block", "causal"):
         hf.expect(key, False)
     hf.expect("rotary_emb_fraction", 1.0)
@@ -57,36 +73,18 @@ def _published_config(hf: HfView, head: HeadConfig) -> RotaryEncoderConfig:
     gate = hf.raw("activation_function", "swiglu")
     if gate not in _GATES:
         raise hf.error("activation_function", gate, f"known are {', '.join(_GATES)}")
-    embed_dim, num_heads = hf.int("n_embd", 768), hf.int("n_head", 12)
-    if embed_dim % num_heads or embed_dim // num_heads % 2:
-        raise hf.error("n_head", num_heads, f"it does not divide n_embd = {embed_dim} into heads of even width")
-    positions, trained = hf.int("n_positions", 8192), hf.int("max_trained_positions", 2048)
-    factor = hf.raw("rotary_scaling_factor", None)
-    rope = RopeConfig(embed_dim // num_heads, hf.float("rotary_emb_base", _THETA))
-    if factor is not None:
-        # Dynamic scaling from the trained length on; without it there is nothing beyond.
-        factor = hf.float("rotary_scaling_factor", 1.0)
-        rope = RopeConfig(rope.head_dim, rope.theta, "dynamic", factor=factor, original_max_len=trained)
-    return RotaryEncoderConfig(
-        vocab_size=hf.int("vocab_size", _DEFAULTS.vocab_size),
-        embed_dim=embed_dim,
-        mlp_dim=hf.int("n_inner", 4 * embed_dim),
-        num_layers=hf.int("n_layer", 12),
-        num_heads=num_heads,
-        head_dim=rope.head_dim,
-        max_len=min(positions, trained) if factor is None else positions,
-        type_vocab_size=hf.int("type_vocab_size", 2),
-        num_labels=hf.num_labels,
-        pad_token_id=hf.optional_int("pad_token_id", 0),
-        activation=_GATES[gate],
-        norm_eps=hf.float("layer_norm_epsilon", 1e-12),
-        head=head,
-        kinds=(LayerKind(rope),) * hf.int("n_layer", 12),
-        qkv_bias=False,
-        out_bias=False,
-        up_bias=False,
-        down_bias=False,
-    )
+    hf.expect("hidden_act", _GATES[gate])
+    shared["activation"] = _GATES[gate]
+    # Dynamic scaling from the trained length on; without it there is nothing beyond.
+    positions, trained = hf.int("n_positions", 8192), shared["max_len"]
+    if hf.raw("rotary_scaling_factor", None) is None:
+        shared["max_len"] = min(positions, trained)
+        return rope
+    shared["max_len"] = positions
+    factor = hf.float("rotary_scaling_factor", 1.0)
+    if rope.rope_type != "default":
+        raise hf.error("rotary_scaling_factor", factor, f"the rope is of type {rope.rope_type!r} already")
+    return RopeConfig(rope.head_dim, rope.theta, "dynamic", factor=factor, original_max_len=trained)
 
 
 def weights(cfg: RotaryEncoderConfig) -> RuleTable:

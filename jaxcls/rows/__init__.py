@@ -1,29 +1,37 @@
-"""Files of texts classified row by row: readers, durable outputs, resuming."""
+"""Files of rows scored row by row: readers, durable outputs, resuming."""
 
+from jaxcls.rows.columns import MESSAGES, TEXT, Column, InputRow, Keep, Kind, Selection, text_columns
 from jaxcls.rows.errors import RowsError
-from jaxcls.rows.job import Job, Progress, StoppedError, Summary, classify_rows, run, write_blocks
+from jaxcls.rows.job import Job, Progress, StoppedError, Summary, run, score_rows, write_blocks
 from jaxcls.rows.open import open_reader
-from jaxcls.rows.readers import InputRow, Prompt, Selection, text_rows
-from jaxcls.rows.record import Choice, Classifier, JsonFormat, OutputRow
+from jaxcls.rows.readers import text_rows
+from jaxcls.rows.record import JsonFormat, OutputRow
+from jaxcls.rows.results import Field, Results, Scorer
 from jaxcls.rows.sinks import Sink
 
 __all__ = [
-    "Choice",
-    "Classifier",
+    "MESSAGES",
+    "TEXT",
+    "Column",
+    "Field",
     "InputRow",
     "Job",
     "JsonFormat",
+    "Keep",
+    "Kind",
     "OutputRow",
     "Progress",
-    "Prompt",
+    "Results",
     "RowsError",
+    "Scorer",
     "Selection",
     "Sink",
     "StoppedError",
     "Summary",
-    "classify_rows",
     "open_reader",
     "run",
+    "score_rows",
+    "text_columns",
     "text_rows",
     "write_blocks",
 ]

@@ -1,23 +1,24 @@
-"""Classifying a file of rows into another file, so that a killed run continues where it stopped."""
+"""Scoring a file of rows into another file, so that a killed run continues where it stopped."""
 
 import hashlib
 import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jaxcls.errors import JaxclsError
+from jaxcls.rows.columns import InputRow, Selection
 from jaxcls.rows.errors import RowsError
 from jaxcls.rows.files import replace_file
 from jaxcls.rows.open import open_reader, open_sink
-from jaxcls.rows.readers import InputRow, Prompt, Selection
-from jaxcls.rows.record import Choice, Classifier, OutputRow, check_labels, failed, scored
+from jaxcls.rows.record import OutputRow, failed, scored
+from jaxcls.rows.results import Scorer
 from jaxcls.rows.sinks import FileSink, Sink
 
-_FORMAT = 1
+_FORMAT = 2
 _PENDING = 2**16
 """Rows that may wait for their turn; reached only where very many bad rows follow each other."""
 
@@ -28,23 +29,22 @@ class StoppedError(JaxclsError):
 
 @dataclass(frozen=True)
 class Job:
-    """A file to classify.
+    """A file to score.
 
     Attributes:
         input: Rows to read.
         output: File to write.
         selection: Which columns are read and passed on.
-        choice: Which scores are written.
-        model: Everything about the model that decides the scores, as JSON values: a run continues only with the same.
+        settings: Everything else that decides the results, the task, its options and the model, as JSON values: a run
+            continues only with the same.
         overwrite: Begin again, whatever is there.
         stop_on_error: Raise `StoppedError` at the first bad row instead of writing it down.
     """
 
     input: Path
     output: Path
-    selection: Selection = field(default_factory=Selection)
-    choice: Choice = field(default_factory=Choice)
-    model: Mapping[str, Any] = field(default_factory=dict)
+    selection: Selection
+    settings: Mapping[str, Any] = field(default_factory=dict)
     overwrite: bool = False
     stop_on_error: bool = False
 
@@ -80,8 +80,8 @@ class Progress:
         """A row is finished."""
 
 
-def run(job: Job, open_model: Callable[[], Classifier], progress: Progress) -> Summary:
-    """Classifies what is left of a job; the model is opened only if something is.
+def run(job: Job, open_model: Callable[[], Scorer[Any]], progress: Progress) -> Summary:
+    """Scores what is left of a job; the model is opened only if something is.
 
     Raises:
         RowsError: the files or options cannot be used, or the output belongs to another run.
@@ -93,7 +93,7 @@ def run(job: Job, open_model: Callable[[], Classifier], progress: Progress) -> S
     sidecar = Sidecar(job)
     if not job.overwrite:
         sidecar.check()
-    sink = open_sink(job.output, reader, job.choice)
+    sink = open_sink(job.output, reader)
     try:
         before = _prepare(job, sidecar, sink)
         if sidecar.complete == before and sink.is_started:
@@ -103,12 +103,11 @@ def run(job: Job, open_model: Callable[[], Classifier], progress: Progress) -> S
         rows = reader.rows(skip=before)
         first = next(rows, None)
         if first is not None or not sink.is_started:
-            classifier = open_model()
-            check_labels(classifier.labels)
-            sidecar.check_model(classifier.identity)
-            sink.start(classifier.labels)
+            scorer = open_model()
+            sidecar.check_model(scorer.identity)
+            sink.start(scorer.results.fields)
             progress.begin(before, lambda: reader.fraction)
-            results = classify_rows(_chain(first, rows), classifier, job.choice)
+            results = score_rows(_chain(first, rows), scorer)
             _drain(results, sink, summary, progress, stop_on_error=job.stop_on_error)
         sink.finish()
         sidecar.write(complete=sink.rows)
@@ -168,33 +167,33 @@ def write_blocks(results: Iterable[OutputRow], sink: Sink, *, stop_on_error: boo
             sink.write(block)
 
 
-def classify_rows(rows: Iterable[InputRow], classifier: Classifier, choice: Choice) -> Iterator[OutputRow]:
+def score_rows(rows: Iterable[InputRow], scorer: Scorer[Any]) -> Iterator[OutputRow]:
     """One output row for each input row, in order; only the good ones go through the model."""
     source = iter(rows)
     waiting: deque[InputRow] = deque()
     exhausted = False
 
-    def prompts() -> Iterator[Prompt]:
+    def items() -> Iterator[Any]:
         nonlocal exhausted
         for row in source:
             waiting.append(row)
-            if row.prompt is not None:
-                yield row.prompt
+            if row.item is not None:
+                yield row.item
             if len(waiting) >= _PENDING:
                 return
         exhausted = True
 
     while not exhausted:
-        for output in classifier.classify(prompts()):
+        for output in scorer.run(items()):
             yield from _leading_bad(waiting)
-            yield scored(waiting.popleft(), output, choice)
+            yield scored(waiting.popleft(), output, scorer.results)
         yield from _leading_bad(waiting)
         if waiting:
             raise RuntimeError(f"the model left {len(waiting)} rows without an output, from row {waiting[0].index} on")
 
 
 def _leading_bad(waiting: deque[InputRow]) -> Iterator[OutputRow]:
-    while waiting and waiting[0].prompt is None:
+    while waiting and waiting[0].item is None:
         row = waiting.popleft()
         yield failed(row, row.error or "")
 
@@ -223,7 +222,7 @@ class Sidecar:
         self.model: str | None = None
         with job.input.open("rb") as stream:
             content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-        settings = {**asdict(job.selection), **asdict(job.choice), **job.model}
+        settings = {**job.selection.settings, **job.settings}
         self.run: dict[str, Any] = json.loads(json.dumps({"content of the input": content, **settings}))
 
     def check(self) -> None:
@@ -237,11 +236,14 @@ class Sidecar:
         try:
             saved = json.loads(self.path.read_bytes())
             version, run = saved["format"], saved["run"]
-            self.complete, self.model = saved["complete"], saved["model"]
+            complete, model = saved["complete"], saved["model"]
         except (ValueError, KeyError, TypeError) as problem:
             raise RowsError(f"{self.path} cannot be read ({problem}); pass --overwrite to begin again") from problem
         if version != _FORMAT:
             raise RowsError(f"{self.path} was written by another version; pass --overwrite to begin again")
+        if complete is None and model is None:
+            return  # it had no model yet, and so has no rows
+        self.complete, self.model = complete, model
         changes = [name for name in {**run, **self.run} if run.get(name) != self.run.get(name)]
         if changes:
             raise RowsError(

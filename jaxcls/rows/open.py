@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from jaxcls.rows.columns import Selection
 from jaxcls.rows.errors import RowsError
-from jaxcls.rows.readers import CsvReader, JsonLinesReader, Reader, Selection, TextReader
-from jaxcls.rows.record import Choice
+from jaxcls.rows.readers import CsvReader, JsonLinesReader, Reader, TextReader
 from jaxcls.rows.sinks import CsvSink, FileSink, JsonLinesSink
 
 _READERS = {".txt": TextReader, ".jsonl": JsonLinesReader, ".csv": CsvReader}
@@ -28,7 +28,7 @@ def open_reader(path: Path, selection: Selection, output_suffix: str = ".jsonl")
     return _READERS[suffix](path, selection)
 
 
-def open_sink(path: Path, reader: Reader, choice: Choice) -> FileSink:
+def open_sink(path: Path, reader: Reader) -> FileSink:
     """Opens a .jsonl, .csv or .parquet file for the rows of `reader`, and locks it.
 
     Raises:
@@ -39,12 +39,12 @@ def open_sink(path: Path, reader: Reader, choice: Choice) -> FileSink:
         raise RowsError(f"cannot write {path}: there is no directory {path.parent}")
     if suffix == ".jsonl":
         return JsonLinesSink(path)
-    columns = reader.selection.texts if reader.columns is None else reader.columns
+    columns = reader.selection.names if reader.columns is None else reader.columns
     if suffix == ".csv":
-        return CsvSink(path, columns, choice)
+        return CsvSink(path, columns)
     if suffix == ".parquet":
         from jaxcls.rows.parquet_reader import ParquetReader
         from jaxcls.rows.parquet_sink import ParquetSink
 
-        return ParquetSink(path, columns, reader.types if isinstance(reader, ParquetReader) else {}, choice)
+        return ParquetSink(path, columns, reader.types if isinstance(reader, ParquetReader) else {})
     raise RowsError(f"cannot write {path}: its ending must be one of .jsonl, .csv, .parquet")

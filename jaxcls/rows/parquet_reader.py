@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jaxcls.rows.columns import Column, InputRow, Selection
 from jaxcls.rows.errors import RowsError
-from jaxcls.rows.readers import InputRow, Reader, Selection
+from jaxcls.rows.readers import Reader
 
 try:
     import pyarrow as pa
@@ -17,7 +18,7 @@ _BATCH = 1024
 
 
 class ParquetReader(Reader):
-    """A .parquet file; the text columns must be strings.
+    """A .parquet file; columns of texts must be strings, columns of lists lists or their JSON.
 
     Args:
         arrow_values: Pass kept columns on as arrow arrays of one value, exact in every type, not as Python values.
@@ -31,9 +32,8 @@ class ParquetReader(Reader):
             self._num_rows = max(file.metadata.num_rows, 1)
         self.columns = self._kept = selection.kept(schema.names, path)
         self.types: dict[str, pa.DataType] = {name: schema.field(name).type for name in self._kept}
-        for name in selection.texts:
-            if not _is_text(schema.field(name).type):
-                raise RowsError(f"column {name!r} of {path} has type {schema.field(name).type}, not string")
+        for column in selection.columns:
+            _check_type(column, schema.field(column.name).type, path)
         self._read = 0
 
     @property
@@ -45,7 +45,7 @@ class ParquetReader(Reader):
         """The rows from number `skip` on."""
         with _open(self.path) as file:
             first_row, groups = _groups_from(file.metadata, skip)
-            names = list(dict.fromkeys((*self.selection.texts, *self._kept)))
+            names = list(dict.fromkeys((*self.selection.names, *self._kept)))
             index = first_row
             for batch in file.iter_batches(batch_size=_BATCH, row_groups=groups, columns=names):
                 start = max(skip - index, 0)
@@ -55,20 +55,20 @@ class ParquetReader(Reader):
                     yield from self._batch_rows(batch.slice(start), index - batch.num_rows + start)
 
     def _batch_rows(self, batch: pa.RecordBatch, first: int) -> Iterator[InputRow]:
-        texts = {name: _texts(batch.column(name)) for name in self.selection.texts}
-        kept = {name: self._values(name, batch.column(name), texts) for name in self._kept}
+        read = {name: _values(batch.column(name)) for name in self.selection.names}
+        kept = {name: self._passed_on(batch.column(name), read.get(name)) for name in self._kept}
         for i in range(batch.num_rows):
             columns = {name: values[i] for name, values in kept.items()}
-            record = {name: values[i] for name, values in texts.items()}
+            record = {name: values[i] for name, values in read.items()}
             bad = next((value for value in record.values() if isinstance(value, UnicodeDecodeError)), None)
             if bad is not None:
                 yield InputRow(first + i, None, columns, f"not valid UTF-8: {bad.reason} at byte {bad.start}")
             else:
                 yield self.selection.row(first + i, record, columns)
 
-    def _values(self, name: str, column: pa.Array, texts: dict[str, list[Any]]) -> list[Any]:
-        if name in texts or _is_text(column.type):
-            values = texts[name] if name in texts else _texts(column)
+    def _passed_on(self, column: pa.Array, read: list[Any] | None) -> list[Any]:
+        if _is_text(column.type):
+            values = _values(column) if read is None else read
             return [None if isinstance(value, UnicodeDecodeError) else value for value in values]
         if self._arrow_values:
             return [column.slice(i, 1) for i in range(len(column))]
@@ -95,21 +95,28 @@ def _groups_from(metadata: pq.FileMetaData, skip: int) -> tuple[int, list[int]]:
     return first, []
 
 
+def _check_type(column: Column, kind: pa.DataType, path: Path) -> None:
+    nested = column.kind.nested and (pa.types.is_list(kind) or pa.types.is_large_list(kind))
+    if not nested and not _is_text(kind):
+        expected = "a list or string" if column.kind.nested else "string"
+        raise RowsError(f"column {column.name!r} of {path} has type {kind}, not {expected}")
+
+
 def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         return _is_text(kind.value_type)
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
-def _texts(column: pa.Array) -> list[Any]:
-    """Values as str or None; bytes that are not UTF-8 give the UnicodeDecodeError itself."""
+def _values(column: pa.Array) -> list[Any]:
+    """Values as Python's; bytes that are not UTF-8 give the UnicodeDecodeError itself."""
     try:
         return column.to_pylist()
     except UnicodeDecodeError:
-        return [_text(value) for value in column]
+        return [_value(value) for value in column]
 
 
-def _text(value: pa.Scalar) -> Any:
+def _value(value: pa.Scalar) -> Any:
     try:
         return value.as_py()
     except UnicodeDecodeError as problem:

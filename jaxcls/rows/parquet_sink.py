@@ -4,6 +4,7 @@ A parquet file is readable only once it is closed, so each block of rows becomes
 "<output>.parts"; a run that is killed continues after the last of them.
 """
 
+import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +13,10 @@ from typing import Any
 
 from jaxcls.rows.errors import RowsError
 from jaxcls.rows.files import DirectoryLock, sync_directory, sync_file
+from jaxcls.rows.json_values import to_cell
 from jaxcls.rows.parquet_reader import pa, pq
-from jaxcls.rows.record import Choice, FlatFormat, OutputRow, to_cell
+from jaxcls.rows.record import FlatFormat, OutputRow
+from jaxcls.rows.results import Field
 from jaxcls.rows.sinks import FileSink, changed_columns
 
 _ROW_GROUP = 2**16
@@ -28,17 +31,15 @@ class ParquetSink(FileSink):
         path: The file.
         columns: Columns passed on.
         types: Their arrow types; a column without one is a string.
-        choice: Which scores are written.
     """
 
     block_rows = 5000
     block_seconds = 10.0
 
-    def __init__(self, path: Path, columns: Sequence[str], types: Mapping[str, pa.DataType], choice: Choice) -> None:
+    def __init__(self, path: Path, columns: Sequence[str], types: Mapping[str, pa.DataType]) -> None:
         super().__init__(path)
         self._columns = columns
         self._types = types
-        self._choice = choice
         self._format: FlatFormat | None = None
         self._schema: pa.Schema | None = None
         self._parts = path.with_name(path.name + ".parts")
@@ -79,17 +80,18 @@ class ParquetSink(FileSink):
         for part in self._parts.iterdir():
             part.unlink()
 
-    def start(self, labels: tuple[str, ...]) -> None:
-        self._format = FlatFormat(self._columns, labels, self._choice)
+    def start(self, fields: Sequence[Field]) -> None:
+        self._format = FlatFormat(self._columns, fields)
         names = self._format.names
         if self._schema is not None and self._schema.names != list(names):
             raise changed_columns(self.path, self._schema.names, names)
         kept = zip(names[1:], self._columns, strict=False)
-        fields = [pa.field("row", pa.int64(), nullable=False)]
-        fields += [pa.field(new, self._types.get(name, pa.string())) for new, name in kept]
-        fields += [pa.field("label", pa.string())]
-        fields += [pa.field(name, pa.float32()) for name in self._format.floats]
-        self._schema = pa.schema([*fields, pa.field("error", pa.string())])
+        columns = [pa.field("row", pa.int64(), nullable=False)]
+        columns += [pa.field(new, self._types.get(name, pa.string())) for new, name in kept]
+        for field in fields:
+            kind = pa.float32() if field.is_number else pa.string()
+            columns += [pa.field(name, kind) for name in field.columns]
+        self._schema = pa.schema([*columns, pa.field("error", pa.string())])
 
     def _write(self, rows: Sequence[OutputRow]) -> None:
         assert self._format is not None
@@ -139,6 +141,8 @@ class ParquetSink(FileSink):
 def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     if isinstance(values[0], pa.Array):
         return pa.concat_arrays(values)
+    if pa.types.is_floating(kind):
+        values = [value if value is not None and math.isfinite(value) else None for value in values]
     if pa.types.is_string(kind):
         values = [None if value is None else to_cell(value) for value in values]
     return pa.array(values, type=kind)

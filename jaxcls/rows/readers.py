@@ -8,78 +8,18 @@ import csv
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
+from jaxcls.rows.columns import InputRow, Selection
 from jaxcls.rows.errors import RowsError
-
-Prompt = str | tuple[str, str]
 
 MAX_ROW_BYTES = 16 * 2**20
 """Longest line, and longest csv field; more than this is a row with an error, so that memory stays bounded."""
 
 _PEEK = 100
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-
-
-@dataclass(frozen=True, slots=True)
-class InputRow:
-    """One row: its number, the text or pair to classify (None if there is an error), and the columns to pass on."""
-
-    index: int
-    prompt: Prompt | None
-    columns: Mapping[str, Any] = field(default_factory=dict)
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which columns hold the text (and its pair), and which are passed on to the output.
-
-    Attributes:
-        column: Column of the text.
-        pair_column: Column of the second text of a pair, or None.
-        keep: Names of the columns to pass on, "all" or "none".
-    """
-
-    column: str = "text"
-    pair_column: str | None = None
-    keep: tuple[str, ...] | Literal["all", "none"] = "all"
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The columns that are classified."""
-        return (self.column,) if self.pair_column is None else (self.column, self.pair_column)
-
-    def kept(self, available: Sequence[str], path: Path) -> tuple[str, ...]:
-        """Columns to pass on, of a file whose columns are `available`.
-
-        Raises:
-            RowsError: a named column is not in the file, or two columns have one name.
-        """
-        named = self.texts + (self.keep if isinstance(self.keep, tuple) else ())
-        missing = [name for name in named if name not in available]
-        if missing:
-            raise RowsError(f"{path} has no column {_names(missing)}; its columns are {_names(available)}")
-        if len(set(available)) < len(available):
-            raise RowsError(f"{path} has two columns of one name: {_names(available)}")
-        if isinstance(self.keep, tuple):
-            return self.keep
-        return tuple(available) if self.keep == "all" else ()
-
-    def row(self, index: int, record: Mapping[str, Any], columns: Mapping[str, Any]) -> InputRow:
-        """The row of `record` (column name -> value), or its error."""
-        for name in self.texts:
-            if name not in record:
-                return InputRow(index, None, columns, f"column {name!r} is missing")
-            value = record[name]
-            if not isinstance(value, str):
-                what = "null" if value is None else f"not text but {type(value).__name__}"
-                return InputRow(index, None, columns, f"column {name!r} is {what}")
-        texts = tuple(record[name] for name in self.texts)
-        return InputRow(index, texts if len(texts) == 2 else texts[0], columns)
 
 
 class Reader(ABC):
@@ -321,7 +261,3 @@ class CsvReader(_FileReader):
 
 def _not_utf8(problem: UnicodeDecodeError) -> str:
     return f"not valid UTF-8: {problem.reason} at byte {problem.start}"
-
-
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names)

@@ -1,83 +1,40 @@
 """Output rows: what is written for each row of the input, and how it looks in JSON and in flat columns."""
 
-import base64
-import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from jaxcls.errors import PromptError
-from jaxcls.outputs import ClassificationRequestOutput
-from jaxcls.rows.errors import RowsError
-from jaxcls.rows.readers import InputRow, Prompt
-
-JSON_NAMES = ("row", "label", "score", "probs", "logits", "error")
-
-
-@dataclass(frozen=True)
-class Classifier:
-    """A loaded model.
-
-    Attributes:
-        labels: Its labels in class order.
-        classify: From prompts to one output each, in the same order. It must take prompts lazily: what it holds at a
-            time bounds the memory of a run.
-        identity: The content of its checkpoint, as a hash or commit; a run is continued only with the same.
-    """
-
-    labels: tuple[str, ...]
-    classify: Callable[[Iterator[Prompt]], Iterator[ClassificationRequestOutput]]
-    identity: str = ""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which scores are written: the best `top_k`, those that reach `threshold`, and the logits as well."""
-
-    top_k: int | None = None
-    threshold: float | None = None
-    logits: bool = False
+from jaxcls.outputs import RequestOutput
+from jaxcls.rows.columns import InputRow
+from jaxcls.rows.json_values import to_json
+from jaxcls.rows.results import Field, Results
 
 
 @dataclass(frozen=True, slots=True)
 class OutputRow:
-    """One row of the output; `error` says why it has no scores."""
+    """One row of the output: the record of its result, or the error that says why it has none."""
 
     row: int
     columns: Mapping[str, Any] = field(default_factory=dict)
-    label: str | None = None
-    score: float | None = None
-    probs: Mapping[str, float | None] = field(default_factory=dict)
-    logits: Mapping[str, float | None] | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
     tokens: int = 0
-    prompt: Prompt | None = None
+    item: Any = None
 
 
 def failed(row: InputRow, error: str, tokens: int = 0) -> OutputRow:
-    """The output of a row that could not be classified."""
-    return OutputRow(row.index, row.columns, error=" ".join(error.split()), tokens=tokens, prompt=row.prompt)
+    """The output of a row that has no result."""
+    return OutputRow(row.index, row.columns, error=" ".join(error.split()), tokens=tokens, item=row.item)
 
 
-def scored(row: InputRow, output: ClassificationRequestOutput, choice: Choice) -> OutputRow:
-    """The output of a row that went through the model.
-
-    `label` is the winner of a single-label model if it reaches the threshold; `score` is the winner's, or the only
-    score of a model with one label. Values that are not finite become None.
-    """
+def scored(row: InputRow, output: RequestOutput[Any], results: Results[Any]) -> OutputRow:
+    """The output of a row that went through the model."""
     tokens = len(output.prompt_token_ids)
-    scores = output.outputs
-    if output.error is not None or scores is None:
+    if output.error is not None or output.outputs is None:
         return failed(row, _message(output.error), tokens)
-    chosen = {item.label: _finite(item.score) for item in scores.labels(top_k=choice.top_k, threshold=choice.threshold)}
-    label = scores.label
-    best = max(scores.probs) if label is not None or len(scores.probs) == 1 else None
-    if best is not None and choice.threshold is not None and best < choice.threshold:
-        label = None
-    logits = dict(zip(scores.names, map(_finite, scores.logits), strict=True)) if choice.logits else None
-    score = None if best is None else _finite(best)
-    return OutputRow(row.index, row.columns, label, score, chosen, logits, None, tokens, row.prompt)
+    record = results.record(row.item, output.outputs)
+    return OutputRow(row.index, row.columns, record, tokens=tokens, item=row.item)
 
 
 def _message(error: Exception | None) -> str:
@@ -85,10 +42,6 @@ def _message(error: Exception | None) -> str:
     if isinstance(error, PromptError):
         return error.message
     return str(error) or type(error).__name__
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 class Renamer:
@@ -114,84 +67,29 @@ class Renamer:
 class JsonFormat:
     """Output rows as JSON lines."""
 
-    def __init__(self) -> None:
-        self._rename = Renamer(JSON_NAMES)
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self._rename = Renamer(("row", *(field.name for field in fields), "error"))
 
     def line(self, row: OutputRow) -> bytes:
         """One line with its end; "row" comes first, "error" last and only where there is one."""
-        record: dict[str, Any] = {"row": row.row, **self._rename(row.columns)}
-        if row.error is not None:
-            record["error"] = row.error
-        else:
-            record.update(label=row.label, score=row.score, probs=dict(row.probs))
-            if row.logits is not None:
-                record["logits"] = dict(row.logits)
+        result = row.record if row.error is None else {"error": row.error}
+        record = {"row": row.row, **self._rename(row.columns), **result}
         return to_json(record).encode(errors="replace") + b"\n"
 
 
 class FlatFormat:
-    """Output rows as a fixed list of columns: row, columns passed on, label, score, prob_*, logit_*, error."""
+    """Output rows as a fixed list of columns: row, columns passed on, those of each field, error."""
 
-    def __init__(self, columns: Sequence[str], labels: Sequence[str], choice: Choice) -> None:
-        self.labels = tuple(labels)
-        self.logits = choice.logits
+    def __init__(self, columns: Sequence[str], fields: Sequence[Field]) -> None:
+        self.fields = tuple(fields)
         self.kept = tuple(columns)
-        self.floats = ["score", *(f"prob_{label}" for label in labels)]
-        self.floats += [f"logit_{label}" for label in labels] if choice.logits else []
-        taken = ("row", "label", *self.floats, "error")
-        rename = Renamer(taken)
-        self.names = ("row", *(rename.name(name, columns) for name in columns), *taken[1:])
+        results = [name for field in fields for name in field.columns]
+        rename = Renamer(("row", *results, "error"))
+        self.names = ("row", *(rename.name(name, columns) for name in columns), *results, "error")
 
     def values(self, row: OutputRow) -> list[Any]:
         """The row's values in the order of `names`, None where there is none."""
-        logits = row.logits or {}
-        values: list[Any] = [row.row, *map(row.columns.get, self.kept), row.label, row.score]
-        values += map(row.probs.get, self.labels)
-        values += map(logits.get, self.labels) if self.logits else ()
+        values: list[Any] = [row.row, *map(row.columns.get, self.kept)]
+        for field_ in self.fields:
+            values += field_.flat(row.record.get(field_.name))
         return [*values, row.error]
-
-
-def check_labels(labels: Sequence[str]) -> None:
-    """Refuses labels that share a name: their scores could not be told apart.
-
-    Raises:
-        RowsError: a label occurs twice.
-    """
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        raise RowsError(f"the model has several labels of one name ({', '.join(twice)}); rename them in its id2label")
-
-
-def to_json(value: Any) -> str:
-    """JSON without NaN or infinities: they become null."""
-    try:
-        return _ENCODER.encode(value)
-    except ValueError:
-        return _ENCODER.encode(_without_nan(value))
-
-
-def to_cell(value: Any) -> str:
-    """A value in a csv file or a column of strings: text as it is, None empty, numbers and lists as JSON."""
-    if isinstance(value, str):
-        return value
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return ""
-    return to_json(value) if isinstance(value, bool | int | float | dict | list) else _plain(value)
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, float):
-        return _finite(value)
-    if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return value
-
-
-def _plain(value: Any) -> str:
-    """What JSON lacks: bytes as base64, the rest (dates, decimals) as their usual spelling."""
-    return base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else str(value)
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain)

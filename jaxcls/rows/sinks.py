@@ -14,7 +14,9 @@ from typing import Any
 
 from jaxcls.rows.errors import RowsError
 from jaxcls.rows.files import AppendedFile
-from jaxcls.rows.record import Choice, FlatFormat, JsonFormat, OutputRow, to_cell
+from jaxcls.rows.json_values import to_cell
+from jaxcls.rows.record import FlatFormat, JsonFormat, OutputRow
+from jaxcls.rows.results import Field
 
 _NEEDS_QUOTES = re.compile(r'[,"\r\n]|^\s|\s$')
 
@@ -35,8 +37,8 @@ class Sink(ABC):
     block_seconds: float = 1.0
 
     @abstractmethod
-    def start(self, labels: tuple[str, ...]) -> None:
-        """Called once before the first write, with the model's labels in class order."""
+    def start(self, fields: Sequence[Field]) -> None:
+        """Called once before the first write, with the names that a result has."""
 
     def write(self, rows: Sequence[OutputRow]) -> None:
         """Writes rows that follow those already written; when this returns they survive a crash of the process."""
@@ -64,7 +66,7 @@ class FileSink(Sink):
     @property
     @abstractmethod
     def is_started(self) -> bool:
-        """Whether the file is valid as it stands, so that a run without further rows needs no labels."""
+        """Whether the file is valid as it stands, so that a run without further rows needs no model."""
 
     @abstractmethod
     def recover(self) -> None:
@@ -113,7 +115,7 @@ class JsonLinesSink(_LinesSink):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._format = JsonFormat()
+        self._format: JsonFormat | None = None
 
     @property
     def is_started(self) -> bool:
@@ -129,20 +131,20 @@ class JsonLinesSink(_LinesSink):
             self.errors += b'"error": ' in line and "error" in json.loads(line)
         self._file.truncate(size)
 
-    def start(self, labels: tuple[str, ...]) -> None:
-        del labels
+    def start(self, fields: Sequence[Field]) -> None:
+        self._format = JsonFormat(fields)
 
     def _write(self, rows: Sequence[OutputRow]) -> None:
+        assert self._format is not None
         self._file.append(b"".join(map(self._format.line, rows)))
 
 
 class CsvSink(_LinesSink):
     """A .csv file with a header; the columns of a `FlatFormat`."""
 
-    def __init__(self, path: Path, columns: Sequence[str], choice: Choice) -> None:
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
         super().__init__(path)
         self._columns = columns
-        self._choice = choice
         self._header: list[str] | None = None
         self._format: FlatFormat | None = None
 
@@ -163,8 +165,8 @@ class CsvSink(_LinesSink):
             size = end
         self._file.truncate(size)
 
-    def start(self, labels: tuple[str, ...]) -> None:
-        self._format = FlatFormat(self._columns, labels, self._choice)
+    def start(self, fields: Sequence[Field]) -> None:
+        self._format = FlatFormat(self._columns, fields)
         names = list(self._format.names)
         if self._header is None:
             self._header = names
@@ -178,7 +180,7 @@ class CsvSink(_LinesSink):
 
 
 def changed_columns(path: Path, before: Iterable[str], now: Iterable[str]) -> RowsError:
-    """The error for a model whose labels are not those that an output was begun with."""
+    """The error for a model whose results are not those that an output was begun with."""
     return RowsError(
         f"{path} was begun with the columns {', '.join(before)}, but the model now gives {', '.join(now)}; "
         "pass --overwrite to begin again"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
 
 from jaxcls import LLM
 from jaxcls.config.hf import HfView
@@ -122,6 +123,11 @@ def test_published_rerankers_are_known_by_name(tmp_path: Path) -> None:
     path = write_language_model(tmp_path / "Qwen3-Reranker-0.6B", tied=True)
     tokenizer = (path / "tokenizer.json").read_text()
     (path / "tokenizer.json").write_text(tokenizer.replace('"sad"', '"no"').replace('"happy"', '"yes"'))
+    with pytest.raises(ConfigError, match=r"special token .* which this tokenizer does not know"):
+        LLM(path)
+    knows = Tokenizer.from_file(str(path / "tokenizer.json"))
+    knows.add_special_tokens(["<|im_start|>", "<|im_end|>", "<think>", "</think>"])
+    knows.save(str(path / "tokenizer.json"))
     ours = logits(LLM(path))
     other = tmp_path / "renamed"
     path.rename(other)
@@ -177,6 +183,11 @@ def test_an_untied_model_without_output_matrix_is_refused(tmp_path: Path) -> Non
         ({"hf_overrides": {**OVERRIDES, "classifier_from_token": ["Ja", "Nein"]}}, "'Ja' is not in the vocabulary"),
         ({"hf_overrides": OVERRIDES, "labels": ["happy", "sad"]}, "both say what the head is"),
         ({"labels": {"positive": "happy sad", "negative": "not"}}, r"'happy sad' is 2 tokens"),
+        (
+            {"hf_overrides": {**OVERRIDES, "classifier_from_token": ["mat", "mattress"]}},
+            "'mattress' is not in the vocabulary",
+        ),
+        ({"hf_overrides": {**OVERRIDES, "classifier_from_token": ["sad", "sad"]}}, "not all different tokens"),
         ({"labels": ["happy"]}, "two different words"),
         ({"labels": {"a": "happy", "b": "happy"}}, "two different words"),
         ({"labels": ["happy", "sad"], "prompt_template": "no place"}, r"must hold \{text\} once"),
@@ -204,7 +215,7 @@ def test_truncation_cuts_the_text_and_never_the_template(language_model: Path) -
             frame = [IDS[t] for t in ("[CLS]", "very")], [IDS[t] for t in ("but", "not", "[SEP]")]
             assert len(words) == min(keep, 11)
             assert (words[:2], words[-3:]) == frame
-    with pytest.raises(Exception, match="prompt_template alone has 5 tokens"):
+    with pytest.raises(Exception, match="4 tokens leave no room for the 5 tokens of the template"):
         llm.classify("the cat", tokenization_kwargs={"truncate_prompt_tokens": 4})
     with pytest.raises(Exception, match="takes a single text"):
         llm.classify(("the cat", "sat"))

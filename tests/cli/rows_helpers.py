@@ -3,15 +3,16 @@
 import csv
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from jaxcls.cli.tasks import Choice, label_results
 from jaxcls.errors import PromptError
 from jaxcls.outputs import ClassificationOutput, ClassificationRequestOutput
-from jaxcls.rows import Choice, Classifier, Job, Progress, Prompt, Selection, Summary, run
+from jaxcls.rows import Job, Progress, Scorer, Selection, Summary, run, text_columns
 
 LABELS = ("bad", "good", "so so")
 TOO_LONG = "far too long"
@@ -21,7 +22,7 @@ def score(text: str) -> float:
     return zlib.crc32(text.encode()) % 1000 / 1000
 
 
-def output(index: int, prompt: Prompt, *, exclusive: bool = True) -> ClassificationRequestOutput:
+def output(index: int, prompt: Any, *, exclusive: bool = True) -> ClassificationRequestOutput:
     text = prompt if isinstance(prompt, str) else "|".join(prompt)
     if TOO_LONG in text:
         error = PromptError("90 tokens, but the model takes 64", index=index)
@@ -32,7 +33,7 @@ def output(index: int, prompt: Prompt, *, exclusive: bool = True) -> Classificat
     return ClassificationRequestOutput(str(index), scores, list(range(len(text) + 2)))
 
 
-def classify(prompts: Iterator[Prompt]) -> Iterator[ClassificationRequestOutput]:
+def classify(prompts: Iterator[Any]) -> Iterator[ClassificationRequestOutput]:
     """Reads some prompts ahead of its outputs, as a model does."""
     ahead: list[ClassificationRequestOutput] = []
     for index, prompt in enumerate(prompts):
@@ -43,13 +44,25 @@ def classify(prompts: Iterator[Prompt]) -> Iterator[ClassificationRequestOutput]
     yield from ahead
 
 
-CLASSIFIER = Classifier(LABELS, classify)
+def classifier(
+    run: Callable[[Iterator[Any]], Iterator[ClassificationRequestOutput]] = classify,
+    labels: tuple[str, ...] = LABELS,
+    choice: Choice | None = None,
+) -> Scorer[ClassificationOutput]:
+    return Scorer(run, label_results(labels, choice or Choice()))
+
+
+CLASSIFIER = classifier()
+
+
+def text_job(source: Path, target: Path, selection: Selection | None = None, **options: Any) -> Job:
+    return Job(source, target, selection or text_columns(), **options)
 
 
 def run_job(source: Path, target: Path, selection: Selection | None = None, **options: Any) -> Summary:
-    choice = Choice(**{name: options.pop(name) for name in ("top_k", "threshold", "logits") if name in options})
-    job = Job(source, target, selection or Selection(), choice, **options)
-    return run(job, lambda: CLASSIFIER, Progress())
+    chosen = {name: options.pop(name) for name in ("top_k", "threshold", "logits") if name in options}
+    job = text_job(source, target, selection, settings={**chosen, **options.pop("settings", {})}, **options)
+    return run(job, lambda: classifier(choice=Choice(**chosen)), Progress())
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

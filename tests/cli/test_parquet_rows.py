@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jaxcls.rows import RowsError, Selection, open_reader
+from jaxcls.rows import RowsError, open_reader, text_columns
 from tests.cli.rows_helpers import read_rows, run_job, score
 
 
@@ -21,34 +21,34 @@ def write(path: Path, columns: dict[str, object], **options: int) -> Path:
 def test_skips_to_any_row(tmp_path: Path, skip: int) -> None:
     texts = [f"text {i}" for i in range(30)]
     path = write(tmp_path / "a.parquet", {"text": texts}, row_group_size=10)
-    rows = list(open_reader(path, Selection()).rows(skip))
-    assert [(row.index, row.prompt) for row in rows] == list(enumerate(texts))[skip:]
+    rows = list(open_reader(path, text_columns()).rows(skip))
+    assert [(row.index, row.item) for row in rows] == list(enumerate(texts))[skip:]
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
 def test_bad_rows(tmp_path: Path, kind: pa.DataType) -> None:
     path = write(tmp_path / "a.parquet", {"text": pa.array(["one", None, "two"], kind), "id": [1, 2, 3]})
-    rows = list(open_reader(path, Selection(keep=("id",))).rows())
-    assert [(row.prompt, row.error) for row in rows] == [("one", None), (None, "column 'text' is null"), ("two", None)]
+    rows = list(open_reader(path, text_columns(keep=("id",))).rows())
+    assert [(row.item, row.error) for row in rows] == [("one", None), (None, "column 'text' is null"), ("two", None)]
     assert [row.columns for row in rows] == [{"id": 1}, {"id": 2}, {"id": 3}]
 
 
 def test_bytes_that_are_not_utf8(tmp_path: Path) -> None:
     broken = pa.array([b"one", b"no \xff", b"two"], pa.binary()).view(pa.string())
-    rows = list(open_reader(write(tmp_path / "a.parquet", {"text": broken}), Selection()).rows())
-    assert [row.prompt for row in rows] == ["one", None, "two"]
+    rows = list(open_reader(write(tmp_path / "a.parquet", {"text": broken}), text_columns()).rows())
+    assert [row.item for row in rows] == ["one", None, "two"]
     assert rows[1].error == "not valid UTF-8: invalid start byte at byte 3"
 
 
 def test_refuses_what_it_cannot_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", {"text": [1, 2], "body": ["a", "b"]})
     with pytest.raises(RowsError, match="has type int64, not string"):
-        open_reader(path, Selection())
+        open_reader(path, text_columns())
     with pytest.raises(RowsError, match="no column 'nope'; its columns are 'text', 'body'"):
-        open_reader(path, Selection("nope"))
+        open_reader(path, text_columns("nope"))
     (tmp_path / "b.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(RowsError, match="not a readable parquet file"):
-        open_reader(tmp_path / "b.parquet", Selection())
+        open_reader(tmp_path / "b.parquet", text_columns())
 
 
 def test_types_pass_through_exactly(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_types_become_text_in_json_and_csv(tmp_path: Path) -> None:
 
 def test_json_values_are_strings_in_parquet(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "one", "id": 7, "tags": ["x"]}\n{"text": 5, "id": null}\n')
-    run_job(tmp_path / "a.jsonl", tmp_path / "out.parquet", Selection(keep=("id", "tags", "text")))
+    run_job(tmp_path / "a.jsonl", tmp_path / "out.parquet", text_columns(keep=("id", "tags", "text")))
     first, second = read_rows(tmp_path / "out.parquet")
     assert (first["id"], first["tags"], first["text"], first["error"]) == ("7", '["x"]', "one", None)
     assert (second["id"], second["tags"], second["text"]) == (None, None, "5")

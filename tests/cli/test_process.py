@@ -138,8 +138,9 @@ def test_progress_on_a_terminal(bert_path: Path, tmp_path: Path) -> None:
 def test_help_and_wrong_usage_import_nothing_heavy() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from jaxcls.cli.app import app\n"
-        "assert CliRunner().invoke(app, ['classify', '--help']).exit_code == 0\n"
-        "assert CliRunner().invoke(app, ['classify']).exit_code == 2\n"
+        "for name in ('classify', 'zero-shot', 'reward', 'tokens'):\n"
+        "    assert CliRunner().invoke(app, [name, '--help']).exit_code == 0\n"
+        "    assert CliRunner().invoke(app, [name]).exit_code == 2\n"
         "print([m for m in ('jax', 'flax', 'transformers', 'numpy', 'pyarrow', 'tokenizers') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -192,8 +193,8 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path, suffix: str) -> None:
 MEMORY = """
 import sys
 from pathlib import Path
-from jaxcls.rows import Job, Progress, run
-from tests.cli.rows_helpers import CLASSIFIER
+from jaxcls.rows import Progress, run
+from tests.cli.rows_helpers import CLASSIFIER, text_job
 
 folder, suffix, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 source = folder / f"in-{count}.{suffix}"
@@ -209,7 +210,7 @@ else:
         stream.write("text\\n" if suffix == "csv" else "")
         for i in range(count):
             stream.write(f'{{"text": "{i} {text}"}}\\n' if suffix == "jsonl" else f"{i} {text}\\n")
-summary = run(Job(source, folder / f"out-{count}.{suffix}"), lambda: CLASSIFIER, Progress())
+summary = run(text_job(source, folder / f"out-{count}.{suffix}"), lambda: CLASSIFIER, Progress())
 assert (summary.rows, summary.errors) == (count, 0)
 status = Path("/proc/self/status")
 if status.exists():  # Linux hands getrusage's maximum on through exec

@@ -8,20 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxcls.rows import RowsError, Selection, open_reader
+from jaxcls.rows import InputRow, RowsError, Selection, open_reader, text_columns
 from jaxcls.rows import readers as readers_module
-from jaxcls.rows.readers import InputRow
 
 
 def read(path: Path, content: bytes, selection: Selection | None = None, skip: int = 0) -> list[InputRow]:
     path.write_bytes(content)
-    return list(open_reader(path, selection or Selection()).rows(skip))
+    return list(open_reader(path, selection or text_columns()).rows(skip))
 
 
 def prompts_and_errors(rows: list[InputRow]) -> list[object]:
     assert [row.index for row in rows] == list(range(len(rows)))
-    assert all((row.prompt is None) == (row.error is not None) for row in rows)
-    return [row.prompt if row.error is None else row.error for row in rows]
+    assert all((row.item is None) == (row.error is not None) for row in rows)
+    return [row.item if row.error is None else row.error for row in rows]
 
 
 def test_text_lines(tmp_path: Path) -> None:
@@ -33,7 +32,7 @@ def test_text_lines(tmp_path: Path) -> None:
 
 def test_text_has_one_column(tmp_path: Path) -> None:
     with pytest.raises(RowsError, match="no column 'body'; its columns are 'text'"):
-        read(tmp_path / "a.txt", b"one\n", Selection("body"))
+        read(tmp_path / "a.txt", b"one\n", text_columns("body"))
 
 
 def test_json_lines(tmp_path: Path) -> None:
@@ -101,7 +100,7 @@ def test_wrong_column_lists_the_columns(tmp_path: Path, name: str, content: byte
     with pytest.raises(RowsError, match="no column 'text'; its columns are 'id', 'body'"):
         read(tmp_path / name, content)
     with pytest.raises(RowsError, match="no column 'other'"):
-        read(tmp_path / name, content, Selection("body", pair_column="other"))
+        read(tmp_path / name, content, text_columns("body", pair_column="other"))
 
 
 @pytest.mark.parametrize(
@@ -117,16 +116,16 @@ def test_unknown_ending_and_missing_file(tmp_path: Path) -> None:
     with pytest.raises(RowsError, match=r"one of \.txt, \.jsonl, \.csv, \.parquet"):
         read(tmp_path / "a.xlsx", b"")
     with pytest.raises(RowsError, match="is not a file"):
-        open_reader(tmp_path / "none.csv", Selection())
+        open_reader(tmp_path / "none.csv", text_columns())
 
 
 def test_pairs_and_kept_columns(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     content = b'{"q": "one", "d": "two", "id": 1}\n{"q": "one", "d": null}\n'
-    rows = read(path, content, Selection("q", "d", keep=("id",)))
+    rows = read(path, content, text_columns("q", "d", keep=("id",)))
     assert prompts_and_errors(rows) == [("one", "two"), "column 'd' is null"]
     assert [row.columns for row in rows] == [{"id": 1}, {"id": None}]
-    assert [row.columns for row in read(path, content, Selection("q", "d", keep="none"))] == [{}, {}]
+    assert [row.columns for row in read(path, content, text_columns("q", "d", keep="none"))] == [{}, {}]
 
 
 def test_rows_longer_than_the_limit_are_bad_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,5 +155,5 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, texts
         writer.writerows([["text"], *([text] for text in texts)])
     (path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
     for name in ("a.csv", "a.jsonl"):
-        rows = list(open_reader(path / name, Selection()).rows(skip))
-        assert [(row.index, row.prompt) for row in rows] == list(enumerate(texts))[skip:]
+        rows = list(open_reader(path / name, text_columns()).rows(skip))
+        assert [(row.index, row.item) for row in rows] == list(enumerate(texts))[skip:]

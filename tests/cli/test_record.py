@@ -6,17 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from jaxcls.cli.tasks import Choice, label_results
 from jaxcls.outputs import ClassificationOutput, ClassificationRequestOutput
-from jaxcls.rows import Choice, Classifier, InputRow, JsonFormat, RowsError, Selection
-from jaxcls.rows.record import Renamer, check_labels, scored, to_cell, to_json
+from jaxcls.rows import Field, InputRow, JsonFormat, RowsError, text_columns
+from jaxcls.rows.json_values import to_cell, to_json
+from jaxcls.rows.record import Renamer, scored
 from tests.cli.rows_helpers import LABELS, TOO_LONG, output, read_rows, run_job, score
 
 TEXT = "three"  # good .7395, so so .2465, bad .014
 
 
 def one(choice: Choice, *, exclusive: bool = True) -> dict[str, object]:
-    row = scored(InputRow(4, TEXT, {"id": 9}), output(0, TEXT, exclusive=exclusive), choice)
-    return json.loads(JsonFormat().line(row))
+    results = label_results(LABELS, choice)
+    row = scored(InputRow(4, TEXT, {"id": 9}), output(0, TEXT, exclusive=exclusive), results)
+    return json.loads(JsonFormat(results.fields).line(row))
 
 
 def test_all_scores_best_first() -> None:
@@ -52,15 +55,16 @@ def test_labels_that_do_not_exclude_each_other_have_no_winner() -> None:
 
 def test_a_single_score_is_the_score() -> None:
     scores = ClassificationOutput([0.25], [-1.1], False, ("relevant",))
-    row = scored(InputRow(0, "x"), ClassificationRequestOutput("0", scores, [1, 2]), Choice())
-    assert (row.label, row.score, row.probs, row.tokens) == (None, 0.25, {"relevant": 0.25}, 2)
+    results = label_results(("relevant",), Choice())
+    row = scored(InputRow(0, "x"), ClassificationRequestOutput("0", scores, [1, 2]), results)
+    assert (row.record, row.tokens) == ({"label": None, "score": 0.25, "probs": {"relevant": 0.25}}, 2)
 
 
 def test_values_that_are_not_finite_become_null() -> None:
     scores = ClassificationOutput([math.nan, 0.5], [math.inf, 0.5], True, ("a", "b"))
-    line = JsonFormat().line(
-        scored(InputRow(0, "x", {"x": math.inf}), ClassificationRequestOutput("0", scores, [1]), Choice(logits=True))
-    )
+    results = label_results(("a", "b"), Choice(logits=True))
+    row = scored(InputRow(0, "x", {"x": math.inf}), ClassificationRequestOutput("0", scores, [1]), results)
+    line = JsonFormat(results.fields).line(row)
     record = json.loads(line, parse_constant=pytest.fail)
     assert record["probs"] == {"a": None, "b": 0.5}
     assert record["logits"] == {"a": None, "b": 0.5}
@@ -68,7 +72,7 @@ def test_values_that_are_not_finite_become_null() -> None:
 
 
 def test_errors_are_one_line_and_name_no_stream_position(tmp_path: Path) -> None:
-    row = scored(InputRow(7, TOO_LONG), output(3, TOO_LONG), Choice())
+    row = scored(InputRow(7, TOO_LONG), output(3, TOO_LONG), label_results(LABELS, Choice()))
     assert row.error == "90 tokens, but the model takes 64"
     (tmp_path / "a.txt").write_text(f"one\n{TOO_LONG}\ntwo\n")
     summary = run_job(tmp_path / "a.txt", tmp_path / "out.jsonl")
@@ -103,9 +107,9 @@ def test_a_column_named_like_a_result_is_renamed() -> None:
     }
 
 
-def test_labels_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_labels_of_one_name_are_refused() -> None:
     with pytest.raises(RowsError, match=r"several labels of one name \(a\)"):
-        check_labels(("a", "b", "a"))
+        Field("probs", "probability", ("a", "b", "a"))
 
 
 def test_cells() -> None:
@@ -119,12 +123,7 @@ def test_kept_columns_choices(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "one", "id": 7}\n')
     for keep, columns in (("all", ["text", "id"]), ("none", []), (("id",), ["id"])):
         target = tmp_path / f"{columns}.jsonl"
-        run_job(tmp_path / "a.jsonl", target, Selection(keep=keep))  # type: ignore[arg-type]
+        run_job(tmp_path / "a.jsonl", target, text_columns(keep=keep))  # type: ignore[arg-type]
         assert list(read_rows(target)[0]) == ["row", *columns, "label", "score", "probs"]
     run_job(tmp_path / "a.jsonl", tmp_path / "out.csv")
     assert list(read_rows(tmp_path / "out.csv")[0])[:3] == ["row", "text", "label"]
-
-
-def test_classifier_is_a_plain_value() -> None:
-    with pytest.raises(AttributeError):
-        Classifier(LABELS, iter).labels = ()  # type: ignore[misc,arg-type]

@@ -3,14 +3,15 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcls.outputs import ClassificationRequestOutput
-from jaxcls.rows import Classifier, Job, Progress, Prompt, RowsError, Selection, StoppedError, run
-from tests.cli.rows_helpers import CLASSIFIER, LABELS, TOO_LONG, classify, read_rows, run_job
+from jaxcls.outputs import ClassificationOutput, ClassificationRequestOutput
+from jaxcls.rows import Progress, RowsError, Scorer, StoppedError, run, text_columns
+from tests.cli.rows_helpers import TOO_LONG, classifier, classify, read_rows, run_job, text_job
 
 FORMATS = ("jsonl", "csv", "parquet")
 TEXTS = [
@@ -36,25 +37,25 @@ def source_of(path: Path, texts: list[str | None]) -> Path:
     return path
 
 
-def stopping_after(count: int) -> Classifier:
-    def stopped(prompts: Iterator[Prompt]) -> Iterator[ClassificationRequestOutput]:
+def stopping_after(count: int) -> Scorer[ClassificationOutput]:
+    def stopped(prompts: Iterator[Any]) -> Iterator[ClassificationRequestOutput]:
         for index, result in enumerate(classify(prompts)):
             if index == count:
                 raise PowerCut
             yield result
 
-    return Classifier(LABELS, stopped)
+    return classifier(stopped)
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
 def test_output_cut_at_every_byte_is_restored_exactly(tmp_path: Path, suffix: str) -> None:
     source = source_of(tmp_path / "in.jsonl", [*TEXTS, None])
     target = tmp_path / f"out.{suffix}"
-    run_job(source, target, Selection(keep=("text", "n")))
+    run_job(source, target, text_columns(keep=("text", "n")))
     whole = target.read_bytes()
     for size in range(len(whole)):
         target.write_bytes(whole[:size])
-        summary = run_job(source, target, Selection(keep=("text", "n")))
+        summary = run_job(source, target, text_columns(keep=("text", "n")))
         assert target.read_bytes() == whole, size
         assert (summary.rows, summary.errors) == (len(TEXTS) + 1, 2)
         assert summary.before < summary.rows
@@ -88,7 +89,7 @@ def test_any_failures_leave_the_same_output(
     target = path / f"out.{suffix}"
     for stop in stops:
         try:
-            run(Job(source, target), lambda stop=stop: stopping_after(stop), Progress())
+            run(text_job(source, target), lambda stop=stop: stopping_after(stop), Progress())
         except PowerCut:
             assert not json.loads((path / f"out.{suffix}.progress.json").read_bytes())["complete"]
     summary = run_job(source, target)
@@ -103,14 +104,14 @@ def test_what_was_computed_before_a_failure_is_kept(tmp_path: Path, suffix: str)
     source = source_of(tmp_path / "in.jsonl", [f"text {i}" for i in range(100)])
     target = tmp_path / f"out.{suffix}"
     with pytest.raises(PowerCut):
-        run(Job(source, target), lambda: stopping_after(30), Progress())
-    given: list[Prompt] = []
+        run(text_job(source, target), lambda: stopping_after(30), Progress())
+    given: list[Any] = []
 
-    def counting(prompts: Iterator[Prompt]) -> Iterator[ClassificationRequestOutput]:
+    def counting(prompts: Iterator[Any]) -> Iterator[ClassificationRequestOutput]:
         given.extend(prompts)
         return classify(iter(given))
 
-    summary = run(Job(source, target), lambda: Classifier(LABELS, counting), Progress())
+    summary = run(text_job(source, target), lambda: classifier(counting), Progress())
     assert (summary.before, summary.rows) == (30, 100)
     assert given == [f"text {i}" for i in range(30, 100)]
 
@@ -121,7 +122,7 @@ def test_a_complete_output_needs_no_model(tmp_path: Path, suffix: str) -> None:
     target = tmp_path / f"out.{suffix}"
     run_job(source, target)
     before = target.read_bytes()
-    summary = run(Job(source, target), lambda: pytest.fail("the model was loaded"), Progress())
+    summary = run(text_job(source, target), lambda: pytest.fail("the model was loaded"), Progress())
     assert summary.was_complete
     assert (summary.rows, summary.errors) == (2, 1)
     assert target.read_bytes() == before
@@ -134,7 +135,7 @@ def test_killed_between_the_last_row_and_the_completion(tmp_path: Path, suffix: 
     run_job(source, target)
     sidecar = tmp_path / f"out.{suffix}.progress.json"
     sidecar.write_text(sidecar.read_text().replace('"complete": 2', '"complete": null'))
-    summary = run(Job(source, target), lambda: pytest.fail("the model was loaded"), Progress())
+    summary = run(text_job(source, target), lambda: pytest.fail("the model was loaded"), Progress())
     assert (summary.before, summary.rows) == (2, 2)
     assert json.loads(sidecar.read_bytes())["complete"] == 2
 
@@ -143,7 +144,7 @@ def test_killed_while_parts_are_merged_or_removed(tmp_path: Path) -> None:
     source = source_of(tmp_path / "in.jsonl", [f"text {i}" for i in range(20)])
     target, parts = tmp_path / "out.parquet", tmp_path / "out.parquet.parts"
     with pytest.raises(PowerCut):
-        run(Job(source, target), lambda: stopping_after(12), Progress())
+        run(text_job(source, target), lambda: stopping_after(12), Progress())
     (parts / "merged.tmp").write_bytes(b"half a file")
     (parts / "part-000000000012.tmp").write_bytes(b"half a part")
     (part,) = parts.glob("*.parquet")
@@ -176,7 +177,7 @@ def test_another_run_is_refused_until_told_to_overwrite(tmp_path: Path, suffix: 
     with pytest.raises(RowsError, match=r"differs in 'top_k'.*--overwrite.*another --output"):
         run_job(source, target, top_k=1)
     with pytest.raises(RowsError, match="differs in 'model'"):
-        run_job(source, target, model={"model": "other"})
+        run_job(source, target, settings={"model": "other"})
     source_of(source, ["one", "TWO"])
     with pytest.raises(RowsError, match="differs in 'content of the input'"):
         run_job(source, target)
@@ -212,12 +213,12 @@ def test_two_runs_do_not_share_an_output(tmp_path: Path, suffix: str) -> None:
     source = source_of(tmp_path / "in.jsonl", ["one", "two"])
     target = tmp_path / f"out.{suffix}"
 
-    def nested(prompts: Iterator[Prompt]) -> Iterator[ClassificationRequestOutput]:
+    def nested(prompts: Iterator[Any]) -> Iterator[ClassificationRequestOutput]:
         with pytest.raises(RowsError, match="another run is writing"):
             run_job(source, target)
         return classify(prompts)
 
-    assert run(Job(source, target), lambda: Classifier(LABELS, nested), Progress()).rows == 2
+    assert run(text_job(source, target), lambda: classifier(nested), Progress()).rows == 2
     assert [row["row"] for row in read_rows(target)] == [0, 1]
 
 
@@ -226,9 +227,9 @@ def test_other_labels_are_refused(tmp_path: Path, suffix: str) -> None:
     source = source_of(tmp_path / "in.jsonl", ["one", "two"])
     target = tmp_path / f"out.{suffix}"
     with pytest.raises(PowerCut):
-        run(Job(source, target), lambda: stopping_after(1), Progress())
+        run(text_job(source, target), lambda: stopping_after(1), Progress())
     with pytest.raises(RowsError, match=r"begun with the columns .*prob_good.*--overwrite"):
-        run(Job(source, target), lambda: Classifier(("x", "y", "z"), classify), Progress())
+        run(text_job(source, target), lambda: classifier(labels=("x", "y", "z")), Progress())
     assert run_job(source, target).rows == 2
 
 
@@ -269,13 +270,13 @@ def test_very_many_bad_rows_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("jaxcls.rows.job._PENDING", 16)
     texts = ["first", *[None] * 500, "last"]
     source = source_of(tmp_path / "in.jsonl", texts)
-    calls: list[list[Prompt]] = []
+    calls: list[list[Any]] = []
 
-    def recording(prompts: Iterator[Prompt]) -> Iterator[ClassificationRequestOutput]:
+    def recording(prompts: Iterator[Any]) -> Iterator[ClassificationRequestOutput]:
         calls.append(list(prompts))
         return classify(iter(calls[-1]))
 
-    summary = run(Job(source, tmp_path / "out.jsonl"), lambda: Classifier(LABELS, recording), Progress())
+    summary = run(text_job(source, tmp_path / "out.jsonl"), lambda: classifier(recording), Progress())
     assert (summary.rows, summary.errors) == (502, 500)
     assert len(calls) > 30
     assert [row["row"] for row in read_rows(tmp_path / "out.jsonl")] == list(range(502))
@@ -284,10 +285,9 @@ def test_very_many_bad_rows_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.M
 def test_a_model_that_loses_a_row_is_caught(tmp_path: Path) -> None:
     source = source_of(tmp_path / "in.jsonl", ["one", "two", "three"])
 
-    def losing(prompts: Iterator[Prompt]) -> Iterator[ClassificationRequestOutput]:
+    def losing(prompts: Iterator[Any]) -> Iterator[ClassificationRequestOutput]:
         yield from list(classify(prompts))[:-1]
 
     with pytest.raises(RuntimeError, match="from row 2 on"):
-        run(Job(source, tmp_path / "out.jsonl"), lambda: Classifier(LABELS, losing), Progress())
-    assert CLASSIFIER.labels == LABELS
+        run(text_job(source, tmp_path / "out.jsonl"), lambda: classifier(losing), Progress())
     assert run_job(source, tmp_path / "out.jsonl").before == 2

@@ -91,3 +91,18 @@ def test_index_finds_a_label_or_lists_them() -> None:
 def test_the_view_counts_them() -> None:
     view = HfView({"id2label": {"0": "a", "1": "b", "2": "c"}})
     assert (view.num_labels, view.labels.names) == (3, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("top", "inner", "expected"),
+    [
+        ({}, {"num_labels": 3}, ("LABEL_0", "LABEL_1", "LABEL_2")),
+        ({"num_labels": 2}, {"id2label": {"0": "no", "1": "maybe", "2": "yes"}}, ("no", "maybe", "yes")),
+        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, {"num_labels": 1}, ("LABEL_0",)),
+        ({"num_labels": 4}, {"num_labels": 3}, ("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3")),
+        ({"id2label": {"0": "no", "1": "yes"}}, {"num_labels": 3}, ("no", "yes")),
+        ({"num_labels": 2}, {"hidden_size": 8}, ("LABEL_0", "LABEL_1")),
+    ],
+)
+def test_configs_of_several_parts(top: dict[str, Any], inner: dict[str, Any], expected: tuple[str, ...]) -> None:
+    assert read_labels({**top, "text_config": inner}, "config.json").names == expected

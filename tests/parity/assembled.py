@@ -104,8 +104,8 @@ def _last(rows: Tensor, ids: Tensor, config: Config) -> Tensor:
 
 
 def _last_but_padding(rows: Tensor, ids: Tensor, config: Config) -> Tensor:
-    words = (ids != config["pad_token_id"]).nonzero()
-    return rows[words.max()] if len(words) else rows[0]
+    words = [i for i, token in enumerate(ids.tolist()) if token != config["pad_token_id"]]
+    return rows[max(words, default=0)]
 
 
 def _every(rows: Tensor, ids: Tensor, config: Config) -> Tensor:

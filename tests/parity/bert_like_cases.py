@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.parity.cases import DROP, Case, make_prompts, override
-from tests.parity.encoder_cases import BERT, HEADS, LABELS, ROBERTA, XLM_ROBERTA
+from tests.parity.cases import DROP, Case, Space, independent, make_prompts, override, tasks
+from tests.parity.encoder_cases import ACTIVATIONS, AXES, BERT, HEADS, LABELS, ROBERTA, SIZES, TYPES, XLM_ROBERTA
 
 ERNIE: dict[str, Any] = override(
     BERT,
@@ -165,6 +165,67 @@ TOKEN_BASES = {
     "xlm-roberta": XLM_ROBERTA,
     **{name: base for name, (base, _) in VARIANTS.items()},
 }
+
+SPACES = [
+    Space(
+        "ernie",
+        ERNIE,
+        (
+            *AXES,
+            *TYPES,
+            SIZES,
+            *independent(use_task_id=(True, False), task_type_vocab_size=range(1, 6)),
+            tasks(ERNIE),
+        ),
+    ),
+    Space(
+        "electra",
+        ELECTRA,
+        (
+            *AXES,
+            *TYPES,
+            [{**size, "embedding_size": width} for size in SIZES for width in (size["hidden_size"], 20)],
+            tasks(ELECTRA),
+        ),
+    ),
+    Space("camembert", CAMEMBERT, (*AXES, *TYPES, SIZES, tasks(CAMEMBERT))),
+    Space(
+        "distilbert",
+        DISTILBERT,
+        (
+            *independent(
+                activation=ACTIVATIONS,
+                hidden_dim=range(7, 71),
+                max_position_embeddings=range(24, 61),
+                n_layers=range(1, 5),
+                num_labels=range(1, 7),
+                pad_token_id=range(9),
+                sinusoidal_pos_embds=(True, False),
+                vocab_size=range(20, 121),
+            ),
+            [{"n_heads": size["num_attention_heads"], "dim": size["hidden_size"]} for size in SIZES],
+            tasks(DISTILBERT),
+        ),
+    ),
+    Space("mpnet", MPNET, (*AXES, *independent(max_position_embeddings=(30, 60, 200)), SIZES, tasks(MPNET))),
+    Space(
+        "albert",
+        ALBERT,
+        (
+            *AXES,
+            *TYPES,
+            *independent(embedding_size=(12, 20, 30)),
+            SIZES,
+            [
+                {"num_hidden_layers": layers, "num_hidden_groups": groups, "inner_group_num": inner}
+                for layers in range(1, 6)
+                for groups in range(1, layers + 1)
+                for inner in (1, 2)
+            ],
+            tasks(ALBERT),
+        ),
+    ),
+]
 
 
 def _case(name: str, base: Mapping[str, Any], changes: Mapping[str, Any]) -> Case:

@@ -6,9 +6,10 @@ seed and of each tensor's name and shape, so that a golden stores neither weight
 
 import importlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,35 @@ class Case:
     def seed(self) -> int:
         """A small number that depends on the name alone: adding a case changes no other."""
         return zlib.crc32(self.name.encode()) % 10_000
+
+
+Changes = Mapping[str, Any]
+Axis = Sequence[Changes]
+
+
+@dataclass(frozen=True)
+class Space:
+    """The configurations of one network that random cases are drawn from: its base with one change of every axis.
+
+    Keys that depend on each other, as numbers of heads and widths do, lie on one axis. Where two axes change a key, the
+    later one does.
+    """
+
+    name: str
+    base: Mapping[str, Any]
+    axes: tuple[Axis, ...]
+    attention: str = "eager"
+
+
+def independent(**choices: Sequence[Any]) -> tuple[Axis, ...]:
+    """An axis for each key."""
+    return tuple([{key: value} for value in values] for key, values in choices.items())
+
+
+def tasks(base: Mapping[str, Any]) -> Axis:
+    """Labels of sequences and of tokens."""
+    name = base["architectures"][0]
+    return [{"architectures": [n]} for n in (name, name.replace("ForSequence", "ForToken"))]
 
 
 def override(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,10 +114,17 @@ def make_prompts(
 
 def all_cases() -> list[Case]:
     """Every case, sorted by name; names are unique."""
-    folder = Path(__file__).parent
-    modules = [importlib.import_module(f"tests.parity.{path.stem}") for path in sorted(folder.glob("*_cases.py"))]
-    declared = [module.cases() for module in modules if hasattr(module, "cases")]
-    cases = sorted((case for cases in declared for case in cases), key=lambda case: case.name)
+    cases = sorted((case for module in _modules() for case in module.cases()), key=lambda case: case.name)
     if len({case.name for case in cases}) != len(cases):
         raise ValueError("two parity cases have the same name")
     return cases
+
+
+def all_spaces() -> list[Space]:
+    """What random cases are drawn from: every network, in the order of the files."""
+    return [space for module in _modules() for space in module.SPACES]
+
+
+def _modules() -> Iterator[ModuleType]:
+    for path in sorted(Path(__file__).parent.glob("*_cases.py")):
+        yield importlib.import_module(f"tests.parity.{path.stem}")

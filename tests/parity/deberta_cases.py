@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.parity.cases import DROP, Case, make_prompts, override
-from tests.parity.encoder_cases import LABELS
+from tests.parity.cases import DROP, Axis, Case, Space, independent, make_prompts, override, tasks
+from tests.parity.encoder_cases import AXES, LABELS, SIZES
 
 V1: dict[str, Any] = {
     "architectures": ["DebertaForSequenceClassification"],
@@ -90,6 +90,43 @@ OWN: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 BASES = {"deberta": V1, "deberta-v2": V3}
+
+_AXES: tuple[Axis, ...] = (
+    *AXES,
+    *independent(
+        embedding_size=(DROP, 20, 33),
+        pos_att_type=(None, "c2p", ["p2c"], ["p2c", "c2p"]),
+        position_biased_input=(True, False),
+        relative_attention=(True, True, False),
+        type_vocab_size=range(4),
+    ),
+    [{**size, "pooler_hidden_size": size["hidden_size"]} for size in SIZES],
+)
+SPACES = [
+    Space("deberta", V1, (*_AXES, *independent(max_relative_positions=(-1, 5, 20)), tasks(V1))),
+    Space(
+        "deberta-v2",
+        V3,
+        (
+            *_AXES,
+            *independent(
+                conv_act=("tanh", "gelu"),
+                conv_kernel_size=(DROP, DROP, 3, 5),
+                norm_rel_ebd=("layer_norm", "none"),
+                pooler_hidden_act=("gelu", "tanh", "relu"),
+                share_att_key=(True, False),
+            ),
+            # Half of the buckets has to be less than the longest distance.
+            [
+                {"position_buckets": buckets, "max_relative_positions": longest}
+                for longest in (-1, 5, 20)
+                for buckets in (-1, 4, 7, 12)
+                if buckets < longest or longest < 0
+            ],
+            tasks(V3),
+        ),
+    ),
+]
 
 
 def _case(prefix: str, variant: str, changes: Mapping[str, Any], lengths: tuple[int, ...], **inputs: Any) -> Case:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.parity.cases import DROP, Case, make_prompts, override
-from tests.parity.encoder_cases import LABELS
+from tests.parity.cases import DROP, Axis, Case, Space, independent, make_prompts, override, tasks
+from tests.parity.encoder_cases import LABELS, NARROWEST
 
 LLAMA: dict[str, Any] = {
     "architectures": ["LlamaForSequenceClassification"],
@@ -192,6 +192,53 @@ WINDOWS: dict[str, dict[str, Any]] = {
         "layer_types": ["full_attention", "full_attention"],
     },
 }
+
+# Every decoder with Llama's keys.
+SIZES: Axis = [
+    {
+        "num_attention_heads": groups * kv_heads,
+        "num_key_value_heads": kv_heads,
+        "hidden_size": groups * kv_heads * width,
+        "head_dim": head_dim,
+    }
+    for groups in (1, 2, 3)
+    for kv_heads in (1, 2, 3)
+    for width in (5, 8, 12)
+    for head_dim in (4, 6, 10, 16, 22)
+    if groups * kv_heads * width >= NARROWEST
+]
+AXES = independent(
+    hidden_act=("silu", "gelu_pytorch_tanh", "relu", "gelu_new"),
+    intermediate_size=range(7, 71),
+    num_hidden_layers=range(1, 5),
+    pad_token_id=(None, 0, 2, 5),
+    rms_norm_eps=(1e-6, 1e-5, 1e-2),
+    tie_word_embeddings=(True, False),
+    vocab_size=range(20, 121),
+)
+COUNTS = independent(num_labels=range(1, 7))
+BIASES = independent(attention_bias=(True, False))
+WINDOW_AXES = (
+    *independent(use_sliding_window=(True, True, False), sliding_window=range(1, 13), max_window_layers=range(5)),
+    [{}, {}, {}, WINDOWS["window-layer-types"], WINDOWS["window-layer-types-full"] | {"num_hidden_layers": 2}],
+)
+ROPE_AXIS: Axis = list(ROPES.values())
+_SHARED = (*AXES, *COUNTS, ROPE_AXIS, SIZES)
+SPACES = [
+    Space("llama", LLAMA, (*_SHARED, *BIASES, *independent(mlp_bias=(True, False)), tasks(LLAMA))),
+    Space(
+        "qwen2",
+        QWEN2,
+        (*_SHARED, *WINDOW_AXES, *independent(token_classification_bias=(DROP, False)), tasks(QWEN2)),
+    ),
+    Space("qwen3", QWEN3, (*_SHARED, *BIASES, *WINDOW_AXES, tasks(QWEN3))),
+    Space(
+        "gemma",
+        GEMMA,
+        (*_SHARED, *BIASES, *independent(use_bidirectional_attention=(True, False)), tasks(GEMMA)),
+        attention="sdpa",
+    ),
+]
 
 
 def _case(prefix: str, variant: str, changes: Mapping[str, Any], *, attention: str = "eager", **inputs: Any) -> Case:

@@ -1,12 +1,13 @@
 """Parity cases of the dense decoders after Llama, Qwen and Gemma: their kin, their token heads, their reward models."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.parity.cases import DROP, Case, make_prompts, override
+from tests.parity.cases import DROP, Axis, Case, Space, independent, make_prompts, override, tasks
+from tests.parity.decoder_cases import AXES, BIASES, COUNTS, GEMMA, LLAMA, QWEN2, ROPE_AXIS, SIZES, WINDOW_AXES
 from tests.parity.decoder_cases import BASES as OLDER
-from tests.parity.decoder_cases import GEMMA, LLAMA, QWEN2
-from tests.parity.encoder_cases import LABELS
+from tests.parity.encoder_cases import LABELS, NARROWEST
 
 MISTRAL: dict[str, Any] = override(
     LLAMA,
@@ -231,6 +232,109 @@ OWN: dict[str, dict[str, dict[str, Any]]] = {
     },
     "qwen2-prm": {"labels-num": {"num_labels": 2}},
 }
+
+_SHARED = (*AXES, *COUNTS, SIZES)
+_PLAIN_SIZES: Axis = [
+    {"num_attention_heads": groups * kv, "num_key_value_heads": kv, "hidden_size": groups * kv * width}
+    for groups, kv, width in itertools.product((1, 2, 3), (1, 2, 3), (4, 6, 10, 16))
+    if groups * kv * width >= NARROWEST
+]
+_WINDOW = independent(sliding_window=range(1, 13))
+_SCALES = independent(query_pre_attn_scalar=(3, 14, 200), hidden_activation=("gelu_pytorch_tanh", "silu"))
+
+
+def _kinds(*layers: int) -> Axis:
+    return [{"num_hidden_layers": n, "layer_types": [_KINDS[(n + i) % 3] for i in range(n)]} for n in layers]
+
+
+def _phi3_ropes() -> Axis:
+    """Heads of 8 or 16, of which a part is rotated, with as many factors as that needs."""
+    changes: list[dict[str, Any]] = []
+    for size, part in itertools.product(_PLAIN_SIZES, (0.5, 0.75, 1.0)):
+        width = int(size["hidden_size"] // size["num_attention_heads"] * part)
+        if width % 2:
+            continue
+        factors = {
+            "short_factor": [1 + 0.2 * i for i in range(width // 2)],
+            "long_factor": [1.5 + i for i in range(width // 2)],
+        }
+        older = {**size, "partial_rotary_factor": part}
+        newer = {"rope_type": "longrope", **factors, "partial_rotary_factor": part, "rope_theta": 500.0}
+        changes += [older, {**older, "rope_scaling": {"type": "longrope", **factors}}]
+        changes += [{**size, **_V5, "rope_parameters": newer}]
+    return changes
+
+
+SPACES = [
+    # Factors for heads of 10.
+    Space(
+        "llama-ropes",
+        LLAMA,
+        (*_SHARED, *BIASES, list(LLAMA_ROPES.values()), *independent(head_dim=(10,)), tasks(LLAMA)),
+    ),
+    Space(
+        "mistral",
+        MISTRAL,
+        (*_SHARED, ROPE_AXIS, SIZES, *independent(sliding_window=(None, DROP, *range(1, 13))), tasks(MISTRAL)),
+    ),
+    Space(
+        "phi3",
+        PHI3,
+        (
+            *AXES,
+            *COUNTS,
+            *independent(original_max_position_embeddings=(16, 64), sliding_window=(None, DROP, *range(1, 13))),
+            _phi3_ropes(),
+            tasks(PHI3),
+        ),
+    ),
+    Space(
+        "gemma2",
+        GEMMA2,
+        (
+            *_SHARED,
+            *BIASES,
+            *_WINDOW,
+            *_SCALES,
+            *independent(attn_logit_softcapping=(None, 0.3, 50.0)),
+            [{}, *_kinds(1, 2, 3, 4)],
+            tasks(GEMMA2),
+        ),
+    ),
+    Space(
+        "gemma3",
+        GEMMA3,
+        (
+            *_SHARED,
+            *BIASES,
+            *_WINDOW,
+            *_SCALES,
+            *independent(sliding_window_pattern=(DROP, 1, 2, 3), use_bidirectional_attention=(True, False)),
+            [{}, *_kinds(1, 2, 3, 4)],
+            [{}, *(OWN["gemma3"][name] for name in ("layers-rope-linear", "rope-thetas-absent"))],
+            [{}, {}, {**OWN["gemma3"]["layers-rope-v5"], "num_hidden_layers": 3}],
+        ),
+    ),
+    Space(
+        "llama-bidirec",
+        LLAMA_BIDIREC,
+        (
+            *_SHARED,
+            ROPE_AXIS,
+            SIZES,
+            *BIASES,
+            *independent(
+                is_causal=(True, False, False),
+                mlp_bias=(True, False),
+                pooling=("avg", "cls", "last"),
+                temperature=(DROP, 0.4, 3.0),
+            ),
+        ),
+    ),
+    Space("internlm2-rm", INTERNLM2, (*AXES, ROPE_AXIS, _PLAIN_SIZES, *independent(bias=(True, False, DROP)))),
+    Space("qwen2-rm", QWEN2_RM, (*AXES, ROPE_AXIS, SIZES, *WINDOW_AXES)),
+    Space("qwen2-prm", QWEN2_PRM, (*AXES, ROPE_AXIS, SIZES, *WINDOW_AXES)),
+]
 
 
 def _case(prefix: str, variant: str, base: Mapping[str, Any], changes: Mapping[str, Any], **inputs: Any) -> Case:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.parity.cases import DROP, Case, make_prompts, override
+from tests.parity.cases import DROP, Axis, Case, Space, independent, make_prompts, override, tasks
 
 BERT: dict[str, Any] = {
     "architectures": ["BertForSequenceClassification"],
@@ -128,6 +128,28 @@ ROBERTA_FAMILY: dict[str, dict[str, Any]] = {
     "labels-5-multi": LABELS["labels-5-multi"],
     "layers-3": {"num_hidden_layers": 3, "hidden_size": 24},
 }
+
+# Every encoder with BERT's keys.
+# Models narrower than these magnify rounding: a LayerNorm of three numbers can divide by almost nothing.
+NARROWEST = 12
+SIZES: Axis = [
+    {"num_attention_heads": heads, "hidden_size": heads * width}
+    for heads in (1, 2, 3, 5)
+    for width in (3, 6, 10, 11, 24)
+    if heads * width >= NARROWEST
+]
+AXES = independent(
+    hidden_act=("gelu", *ACTIVATIONS),
+    intermediate_size=range(7, 71),
+    layer_norm_eps=(1e-12, 1e-5, 1e-2),
+    max_position_embeddings=range(24, 61),
+    num_hidden_layers=range(1, 5),
+    num_labels=range(1, 7),
+    pad_token_id=range(9),
+    vocab_size=range(20, 121),
+)
+TYPES = independent(type_vocab_size=range(1, 4))
+SPACES = [Space(base["model_type"], base, (*AXES, *TYPES, SIZES, tasks(base))) for base in (BERT, ROBERTA, XLM_ROBERTA)]
 
 
 def _case(prefix: str, variant: str, base: Mapping[str, Any], changes: Mapping[str, Any], **inputs: Any) -> Case:

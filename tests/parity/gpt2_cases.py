@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.parity.cases import DROP, Case, make_prompts, override
-from tests.parity.encoder_cases import LABELS
+from tests.parity.cases import DROP, Case, Space, independent, make_prompts, override, tasks
+from tests.parity.encoder_cases import ACTIVATIONS, LABELS, SIZES
 
 GPT2: dict[str, Any] = {
     "activation_function": "gelu_new",
@@ -59,6 +59,30 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "scale-layers": {"n_layer": 3, "scale_attn_by_inverse_layer_idx": True},
     "unscaled": {"scale_attn_weights": False},
 }
+
+SPACES = [
+    Space(
+        "gpt2",
+        GPT2,
+        (
+            *independent(
+                activation_function=("gelu_new", *ACTIVATIONS),
+                layer_norm_epsilon=(1e-5, 1e-2),
+                n_inner=(None, *range(7, 71)),
+                n_layer=range(1, 5),
+                n_positions=range(24, 61),
+                num_labels=range(1, 7),
+                pad_token_id=(None, 0, 2, 5),
+                reorder_and_upcast_attn=(True, False),
+                scale_attn_by_inverse_layer_idx=(True, False),
+                scale_attn_weights=(True, False),
+                vocab_size=range(20, 121),
+            ),
+            [{"n_head": size["num_attention_heads"], "n_embd": size["hidden_size"]} for size in SIZES],
+            tasks(GPT2),
+        ),
+    )
+]
 
 
 def _case(variant: str, changes: Mapping[str, Any], lengths: tuple[int, ...], **inputs: Any) -> Case:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tests.parity.cases import Case, make_prompts, override
+from tests.parity.cases import Case, Space, independent, make_prompts, override
+from tests.parity.encoder_cases import NARROWEST
 
 JAMBA: dict[str, Any] = {
     "architectures": ["JambaForSequenceClassification"],
@@ -64,6 +65,52 @@ VARIANTS: dict[str, dict[str, Any]] = {
     # transformers cannot make a cache for a model without attention.
     "mamba-only": {"num_hidden_layers": 2, "attn_layer_period": 8, "attn_layer_offset": 4, "use_cache": False},
 }
+
+SPACES = [
+    Space(
+        "jamba",
+        # A model without attention layers may be drawn.
+        {**JAMBA, "use_cache": False},
+        (
+            *independent(
+                hidden_act=("silu", "gelu"),
+                intermediate_size=range(7, 41),
+                mamba_conv_bias=(True, False),
+                mamba_d_conv=(1, 2, 4, 7),
+                mamba_d_state=range(1, 17),
+                mamba_dt_rank=("auto", 1, 5),
+                mamba_expand=(1, 2, 3),
+                mamba_proj_bias=(True, False),
+                num_hidden_layers=range(1, 6),
+                num_labels=range(1, 7),
+                pad_token_id=(None, 0, 5),
+                rms_norm_eps=(1e-6, 1e-2),
+                vocab_size=range(20, 121),
+            ),
+            *(
+                [
+                    {f"{kind}_layer_period": period, f"{kind}_layer_offset": offset}
+                    for period in (1, 2, 3, 4)
+                    for offset in range(period)
+                ]
+                for kind in ("attn", "expert")
+            ),
+            [
+                {"num_experts": experts, "num_experts_per_tok": top}
+                for experts in (1, 4, 7)
+                for top in (1, 2, 3)
+                if top <= experts
+            ],
+            [
+                {"num_attention_heads": groups * kv, "num_key_value_heads": kv, "hidden_size": groups * kv * width}
+                for groups in (1, 2, 3)
+                for kv in (1, 2, 3)
+                for width in (5, 6, 8)
+                if groups * kv * width >= NARROWEST
+            ],
+        ),
+    )
+]
 
 
 def cases() -> Iterator[Case]:

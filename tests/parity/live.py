@@ -17,10 +17,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from tests.parity.cases import Case, all_cases
+from tests.parity.cases import Case, all_cases, all_spaces
+from tests.parity.draws import random_cases
 from tests.parity.oracle import MADE_WITH, compute
 from tests.parity.ours import PARITY, Layout, layouts, load_ours, run_ours
-from tests.parity.random_cases import random_cases
 from tests.parity.store import GOLDENS, Golden, read_golden
 
 # CPUs without vector units, or with others, add in another order: measured 1.1e-6 for the same code.
@@ -112,7 +112,8 @@ def main() -> int:
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--check", action="store_true", help="compare with live transformers")
     mode.add_argument("--write", action="store_true", help="replace the goldens")
-    parser.add_argument("--extra", type=int, default=24, help="random configurations to check as well")
+    networks = len(all_spaces())
+    parser.add_argument("--extra", type=int, default=networks, help="random configurations to check as well")
     options = parser.parse_args()
     return write() if options.write else min(check(options.extra), 1)
 

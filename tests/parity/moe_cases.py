@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.parity.cases import DROP, Case, make_prompts, override
-from tests.parity.decoder_cases import QWEN2, QWEN3
+from tests.parity.cases import DROP, Axis, Case, Space, independent, make_prompts, override, tasks
+from tests.parity.decoder_cases import AXES, BIASES, COUNTS, QWEN2, QWEN3, ROPE_AXIS, SIZES
 
 EXPERTS: dict[str, Any] = {
     "decoder_sparse_step": 1,
@@ -73,6 +73,41 @@ OWN: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }
+
+_AXES: tuple[Axis, ...] = (
+    *AXES,
+    *COUNTS,
+    ROPE_AXIS,
+    SIZES,
+    *independent(
+        decoder_sparse_step=(1, 1, 2, 3),
+        max_window_layers=range(5),
+        mlp_only_layers=([], [0]),
+        moe_intermediate_size=range(7, 41),
+        norm_topk_prob=(True, False),
+        sliding_window=range(1, 13),
+        use_sliding_window=(True, False),
+    ),
+    [
+        {"num_experts": experts, "num_experts_per_tok": top}
+        for experts in (1, 5, 23)
+        for top in (1, 2, 3, 5)
+        if top <= experts
+    ],
+)
+SPACES = [
+    Space(
+        "qwen2moe",
+        QWEN2_MOE,
+        (
+            *_AXES,
+            *independent(qkv_bias=(True, False), shared_expert_intermediate_size=range(7, 41)),
+            [{}, {}, OWN["qwen2moe"]["window-layer-types"]],
+            tasks(QWEN2_MOE),
+        ),
+    ),
+    Space("qwen3moe", QWEN3_MOE, (*_AXES, *BIASES, tasks(QWEN3_MOE))),
+]
 
 
 def _case(name: str, base: Mapping[str, Any], changes: Mapping[str, Any], *, pads: bool = False) -> Case:

@@ -1,10 +1,10 @@
-"""Parity cases of encoders with rotary positions: ModernBert, Gte, NomicBert, Jina's XLMRoberta, EuroBert."""
+"""Parity cases of encoders with rotary positions: Gte, NomicBert, Jina's XLMRoberta."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.parity.cases import DROP, Case, make_prompts, override
-from tests.parity.encoder_cases import LABELS
+from tests.parity.cases import DROP, Axis, Case, Space, independent, make_prompts, override, tasks
+from tests.parity.encoder_cases import AXES, LABELS, NARROWEST
 
 SHARED: dict[str, Any] = {
     "attention_probs_dropout_prob": 0.1,
@@ -20,42 +20,6 @@ SHARED: dict[str, Any] = {
     "pad_token_id": 1,
     "transformers_version": "4.40.0",
     "type_vocab_size": 1,
-    "vocab_size": 97,
-}
-MODERNBERT: dict[str, Any] = {
-    "architectures": ["ModernBertForSequenceClassification"],
-    "attention_bias": False,
-    "attention_dropout": 0.0,
-    "classifier_activation": "gelu",
-    "classifier_bias": False,
-    "classifier_dropout": 0.0,
-    "classifier_pooling": "cls",
-    "decoder_bias": True,
-    "deterministic_flash_attn": False,
-    "embedding_dropout": 0.0,
-    "global_attn_every_n_layers": 2,
-    "global_rope_theta": 160000.0,
-    "hidden_activation": "gelu",
-    "hidden_size": 24,
-    "initializer_cutoff_factor": 2.0,
-    "intermediate_size": 28,
-    "layer_norm_eps": 1e-05,
-    "local_attention": 6,
-    "local_rope_theta": 10000.0,
-    "max_position_embeddings": 64,
-    "mlp_bias": False,
-    "mlp_dropout": 0.0,
-    "model_type": "modernbert",
-    "norm_bias": False,
-    "norm_eps": 1e-05,
-    "num_attention_heads": 2,
-    "num_hidden_layers": 3,
-    "pad_token_id": 4,
-    "position_embedding_type": "absolute",
-    "reference_compile": True,
-    "sparse_pred_ignore_index": -100,
-    "sparse_prediction": False,
-    "transformers_version": "4.48.0",
     "vocab_size": 97,
 }
 GTE: dict[str, Any] = override(
@@ -173,30 +137,6 @@ JINA: dict[str, Any] = override(
         "transformers_version": "5.20.0",
     },
 )
-EUROBERT: dict[str, Any] = {
-    "architectures": ["EuroBertForSequenceClassification"],
-    "attention_bias": False,
-    "attention_dropout": 0.0,
-    "classifier_pooling": "late",
-    "head_dim": 12,
-    "hidden_act": "silu",
-    "hidden_dropout": 0.0,
-    "hidden_size": 36,
-    "intermediate_size": 44,
-    "mask_token_id": 3,
-    "max_position_embeddings": 64,
-    "mlp_bias": False,
-    "model_type": "eurobert",
-    "num_attention_heads": 3,
-    "num_hidden_layers": 2,
-    "num_key_value_heads": 3,
-    "pad_token_id": 2,
-    "pretraining_tp": 1,
-    "rms_norm_eps": 1e-05,
-    "rope_scaling": None,
-    "rope_theta": 250000,
-    "vocab_size": 97,
-}
 
 # What every member reads with the same code.
 COMMON: dict[str, dict[str, Any]] = {
@@ -208,40 +148,7 @@ COMMON: dict[str, dict[str, Any]] = {
 LINEAR: dict[str, Any] = {"rope_type": "linear", "factor": 2.5}
 
 
-def _v5(**by_type: dict[str, Any]) -> dict[str, Any]:
-    """ModernBERT's ropes and layers in the spelling of transformers 5."""
-    types = ["sliding_attention", "full_attention", "sliding_attention"]
-    dropped = dict.fromkeys(("global_attn_every_n_layers", "global_rope_theta", "local_rope_theta"), DROP)
-    return {"layer_types": types, "rope_parameters": by_type, **dropped}
-
-
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
-    "modernbert": (
-        MODERNBERT,
-        {
-            "mean": {"classifier_pooling": "mean"},
-            "attention-bias": {"attention_bias": True},
-            "mlp-bias": {"mlp_bias": True},
-            "norm-bias": {"norm_bias": True},
-            "classifier-bias": {"classifier_bias": True},
-            "classifier-act-silu": {"classifier_activation": "silu"},
-            "act-relu": {"hidden_activation": "relu"},
-            "eps-large": {"norm_eps": 0.05},
-            "head-6": {"num_attention_heads": 4},
-            "labels-1": LABELS["labels-1"],
-            "window-of-1": {"local_attention": 1},
-            "window-odd": {"local_attention": 9},
-            "layers-every-3": {"global_attn_every_n_layers": DROP, "num_hidden_layers": 5},
-            "layers-all-full": {"global_attn_every_n_layers": 1},
-            "thetas": {"global_rope_theta": 500.0, "local_rope_theta": 50.0},
-            "thetas-none-given": {"global_rope_theta": DROP, "local_rope_theta": DROP},
-            "rope-linear-v4": {"rope_scaling": LINEAR},
-            "layers-v5": _v5(
-                sliding_attention={"rope_type": "default", "rope_theta": 700.0},
-                full_attention={**LINEAR, "rope_theta": 30.0},
-            ),
-        },
-    ),
     "gte": (
         GTE,
         {
@@ -291,32 +198,75 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
             "rope-linear": {"rope_parameters": {**LINEAR, "rope_theta": 500.0}},
         },
     ),
-    "eurobert": (
-        EUROBERT,
-        {
-            "bos": {"classifier_pooling": "bos"},
-            "mean": {"classifier_pooling": "mean"},
-            "pooling-none-given": {"classifier_pooling": DROP},
-            "pooling-published": {"classifier_pooling": DROP, "clf_pooling": "bos"},
-            "gqa": {"num_attention_heads": 4, "num_key_value_heads": 2},
-            "all-biases": {"attention_bias": True, "mlp_bias": True},
-            "head-6": {"head_dim": 6},
-            "act-gelu": {"hidden_act": "gelu"},
-            "eps-none-given": {"rms_norm_eps": DROP},
-            "rope-linear": {"rope_scaling": {"type": "linear", "factor": 2.5}},
-            "labels-1": LABELS["labels-1"],
-        },
-    ),
 }
 
 TOKENS: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
-    "modernbert-tokens": (MODERNBERT, {"mean": {"classifier_pooling": "mean"}}),
     "gte-tokens": (GTE, {}),
     "gte-new-tokens": (GTE_NEW, {}),
     "nomic-tokens": (NOMIC, {}),
     "jina-v3-tokens": (JINA, {}),
-    "eurobert-tokens": (EUROBERT, {"bos": {"classifier_pooling": "bos"}}),
 }
+
+EVEN_SIZES: Axis = [
+    {"num_attention_heads": heads, "hidden_size": heads * width}
+    for heads in (1, 2, 3)
+    for width in (4, 6, 10, 16)
+    if heads * width >= NARROWEST
+]
+_ROPES: Axis = [
+    {},
+    {"rope_parameters": DROP},
+    {"rope_parameters": DROP, "rope_theta": 500},
+    {"rope_parameters": {**LINEAR, "rope_theta": 500.0}},
+]
+_SHARED = (*AXES, EVEN_SIZES)
+_TYPES = independent(type_vocab_size=range(4))
+_ONE_TYPE = independent(type_vocab_size=range(1, 4))
+
+
+SPACES = [
+    Space("gte", GTE, (*_SHARED, *_TYPES, _ROPES, tasks(GTE))),
+    Space(
+        "gte-new",
+        GTE_NEW,
+        (
+            *_SHARED,
+            *_TYPES,
+            *independent(rope_theta=(500, 20000)),
+            [VARIANTS["gte-new"][1][name] for name in ("rope-mixed", "rope-unscaled", "rope-factor-1")] + [{}],
+            [*tasks(GTE_NEW), VARIANTS["gte-new"][1]["vllm-base"]],
+        ),
+    ),
+    Space("nomic", NOMIC, (*_SHARED, *_ONE_TYPE, *independent(head_dim=(4, 6, 10)), _ROPES, tasks(NOMIC))),
+    Space(
+        "nomic-published",
+        NOMIC_OLD,
+        (
+            *independent(
+                activation_function=("swiglu", "geglu"),
+                layer_norm_epsilon=(1e-12, 1e-2),
+                max_trained_positions=(12, 40),
+                n_inner=range(7, 71),
+                n_layer=range(1, 5),
+                num_labels=range(1, 7),
+                pad_token_id=range(9),
+                rotary_emb_base=(50, 1000),
+                rotary_scaling_factor=(None, 2.0),
+                vocab_size=range(20, 121),
+            ),
+            *_ONE_TYPE,
+            [{"n_head": size["num_attention_heads"], "n_embd": size["hidden_size"]} for size in EVEN_SIZES],
+            tasks(NOMIC_OLD),
+        ),
+    ),
+    Space("xlm-roberta-flash", FLASH, (*_SHARED, *_ONE_TYPE, tasks(FLASH))),
+    Space(
+        "xlm-roberta-rotary",
+        ROTARY,
+        (*_SHARED, *_ONE_TYPE, *independent(rotary_emb_base=(50.0, 20000.0)), tasks(ROTARY)),
+    ),
+    Space("jina-v3", JINA, (*_SHARED, *_ONE_TYPE, _ROPES, tasks(JINA))),
+]
 
 
 def _case(name: str, base: Mapping[str, Any], changes: Mapping[str, Any], **inputs: Any) -> Case:

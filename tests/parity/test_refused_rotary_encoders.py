@@ -9,7 +9,8 @@ import pytest
 from jaxcls import LLM
 from jaxcls.errors import ConfigError
 from tests.parity.cases import override
-from tests.parity.rotary_encoder_cases import EUROBERT, FLASH, GTE, GTE_NEW, MODERNBERT, NOMIC_OLD, ROTARY
+from tests.parity.modern_encoder_cases import EUROBERT, MODERNBERT
+from tests.parity.rotary_encoder_cases import FLASH, GTE, GTE_NEW, NOMIC_OLD, ROTARY
 
 NTK = {"type": "ntk", "factor": 8.0}
 

@@ -1,7 +1,8 @@
 """Published checkpoints on disk: config.json, and the names and shapes of the tensors in the weights file.
 
 `source` in each file says where these come from. `options` are the arguments of `LLM` that the checkpoint needs,
-`renamed` where the published names differ from those that transformers saves today (None: the file lacks the tensor),
+`renamed` where the published names differ from those that transformers saves today (patterns and what they become;
+None: the file lacks the tensor),
 `extra` what the file holds besides.
 """
 

@@ -22,21 +22,18 @@ from weights.errors import CheckpointError
 
 ALL = all_published()
 EMBEDDINGS = ("tok_embeddings.weight", "word_embeddings.weight", "embed_tokens.weight", "wte.weight")
-GPT2_NAMES = {"num_hidden_layers": "n_layer", "max_position_embeddings": "n_positions"}
-
-# No published config.json of these was at hand; their tensor names are those that transformers saves, or the author's
-# code, and are read in tests/parity.
-UNRECORDED = frozenset(
-    "DebertaForTokenClassification DebertaV2ForTokenClassification EuroBertForSequenceClassification "
-    "EuroBertForTokenClassification GPT2ForTokenClassification Gemma2ForTokenClassification "
-    "Gemma3TextForSequenceClassification GemmaForTokenClassification GteForSequenceClassification "
-    "GteForTokenClassification GteNewForSequenceClassification InternLM2ForRewardModel "
-    "JinaEmbeddingsV3ForSequenceClassification JinaEmbeddingsV3ForTokenClassification "
-    "LlamaBidirectionalForSequenceClassification LlamaForTokenClassification MistralForTokenClassification "
-    "ModernBertForTokenClassification NewForTokenClassification NomicBertForSequenceClassification "
-    "NomicBertForTokenClassification Phi3ForSequenceClassification Phi3ForTokenClassification "
-    "Qwen2ForProcessRewardModel Qwen2ForRewardModel Qwen2ForTokenClassification Qwen3ForTokenClassification".split()
-)
+# Where not every file has BERT's key: the keys of others, the first that there is.
+OTHER_NAMES = {
+    "num_hidden_layers": ("n_layer", "n_layers"),
+    "max_position_embeddings": ("max_trained_positions", "n_positions"),
+}
+# What the code of an architecture says whatever config.json does.
+FIXED: dict[str, dict[str, Any]] = {
+    "InternLM2ForRewardModel": {"num_labels": 1, "pad_token_id": None},
+    "LlamaBidirectionalForSequenceClassification": {"pad_token_id": None},
+    "NomicBertForTokenClassification": {"pad_token_id": 0},
+    "Qwen2ForRewardModel": {"num_labels": 1},
+}
 
 # One worker builds each model once.
 pytestmark = pytest.mark.xdist_group("published")
@@ -61,7 +58,7 @@ class Built:
 
 # Unrolled models have the same names once per layer: small ones are enough.
 BUILDS = [(p, layouts(p.effective_config)[-1]) for p in ALL]
-BUILDS += [(p, "unrolled") for p in ALL if p.layers <= 12 and (p, "unrolled") not in BUILDS]
+BUILDS += [(p, "unrolled") for p in ALL if p.layers <= 6 and (p, "unrolled") not in BUILDS]
 
 
 @pytest.fixture(scope="module", params=BUILDS, ids=lambda build: f"{build[0].model}-{build[1]}")
@@ -80,7 +77,9 @@ def test_every_tensor_is_accounted_for(built: Built):
 
 def test_missing_tensors_are_named(built: Built):
     # The head may be made.
-    made = ("bert.pooler.", "ernie.pooler.", "albert.pooler.") if "head_init" in built.published.options else ()
+    made = (
+        ("bert.pooler.", "ernie.pooler.", "albert.pooler.", "head.") if "head_init" in built.published.options else ()
+    )
     last = [
         name
         for name in expand(built.published.layers, built.published.tensors)
@@ -109,8 +108,9 @@ def test_an_unknown_tensor_and_a_wrong_shape_are_named(built: Built):
 
 def test_what_the_config_says_arrives_in_the_model(built: Built):
     raw, config = built.config, built.checkpoint.config
-    raw = {**{other: raw[key] for other, key in GPT2_NAMES.items() if key in raw}, "pad_token_id": None, **raw}
-    layers = raw["n_layers"] if raw["model_type"] == "distilbert" else raw["num_hidden_layers"]
+    others = {key: next((raw[name] for name in names if name in raw), None) for key, names in OTHER_NAMES.items()}
+    raw = {**others, "pad_token_id": None, **raw, **FIXED.get(raw["architectures"][0], {})}
+    layers = raw["num_hidden_layers"]
     assert config.num_layers == layers
     assert built.published.layers == raw.get("num_hidden_groups", layers)
     assert config.vocab_size == raw["vocab_size"]
@@ -121,6 +121,4 @@ def test_what_the_config_says_arrives_in_the_model(built: Built):
 
 
 def test_every_architecture_has_a_published_checkpoint():
-    recorded = {p.effective_config["architectures"][0] for p in ALL}
-    assert recorded | UNRECORDED == set(architecture_names())
-    assert not recorded & UNRECORDED
+    assert {p.effective_config["architectures"][0] for p in ALL} == set(architecture_names())

@@ -1,0 +1,210 @@
+"""Scores of pairs: how well a document answers a query, by a cross-encoder."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias, TypedDict
+
+from jaxcls.engine.call import Call, PromptParams
+from jaxcls.engine.request import Finished
+from jaxcls.engine.setup import Model
+from jaxcls.errors import ConfigError, PromptError
+from jaxcls.inputs.score_template import read_score_template
+from jaxcls.inputs.template import Field, Template
+from jaxcls.inputs.tokenize_options import TextParams
+from jaxcls.outputs import RequestOutput, RerankResult, ScoringOutput
+from jaxcls.pooling_params import PoolingParams
+
+ScoreInput: TypeAlias = str | Mapping[str, Any]
+Pair: TypeAlias = tuple[ScoreInput, ScoreInput]
+
+
+class ScoreOptions(TypedDict, total=False):
+    """Keyword arguments of `LLM.score` and `LLM.rerank`.
+
+    Attributes:
+        label: of a model with several classes, the one whose score it is: its name, or its number.
+        instruction: what is searched for and how, for prompts that have a place for it.
+        chat_template: what pairs are put into, instead of what `LLM` has for them: Jinja, a file with Jinja, or the
+            name of a built-in prompt.
+        chat_template_kwargs: other variables that the template reads.
+        max_tokens_per_query: the query is cut to so many tokens, before it is put into anything; 0: it is not.
+        max_tokens_per_doc: the same for the document.
+        pooling_params: of all pairs; `use_activation=False` gives logits.
+        tokenization_kwargs: see `LLM.classify`. Truncation cuts the document, then the query, and nothing else.
+    """
+
+    label: str | int | None
+    instruction: str | None
+    chat_template: str | Path | None
+    chat_template_kwargs: Mapping[str, Any] | None
+    max_tokens_per_query: int
+    max_tokens_per_doc: int
+    pooling_params: PoolingParams | None
+    tokenization_kwargs: dict[str, Any] | None
+
+
+def score_call(
+    model: Model,
+    *,
+    label: str | int | None = None,
+    instruction: str | None = None,
+    chat_template: str | Path | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    max_tokens_per_query: int = 0,
+    max_tokens_per_doc: int = 0,
+    pooling_params: PoolingParams | None = None,
+    tokenization_kwargs: dict[str, Any] | None = None,
+) -> Call[ScoringOutput]:
+    """An item is a Pair; see ScoreOptions.
+
+    Raises:
+        ConfigError: a model that scores no pairs, or arguments that do not fit it.
+    """
+    model.checkpoint.check_task("classify")
+    number = _class(model, label)
+    variables = {**({} if instruction is None else {"instruction": instruction}), **(chat_template_kwargs or {})}
+    template = _template(model, chat_template, variables)
+    limit = partial(_check_limit, max_len=model.checkpoint.max_len)
+    most: dict[Field, int] = {
+        "text": limit("max_tokens_per_query", max_tokens_per_query),
+        "text_pair": limit("max_tokens_per_doc", max_tokens_per_doc),
+    }
+    texts = TextParams(template, variables, {field: value for field, value in most.items() if value}, "second_first")
+    if pooling_params is not None and not isinstance(pooling_params, PoolingParams):
+        raise ConfigError(f"pooling_params must be one PoolingParams, for all pairs; got {pooling_params!r}")
+
+    def output(_: Pair, rows: Sequence[Finished]) -> ScoringOutput:
+        return ScoringOutput(float(rows[0].probs[number]), float(rows[0].logits[number]))
+
+    return Call("classify", output, _prompts, PromptParams(pooling_params, tokenization_kwargs, texts))
+
+
+def score_pairs(data_1: Any, data_2: Any) -> list[Pair]:
+    """1 and 1, 1 and N, or N and N inputs -> pairs.
+
+    Raises:
+        PromptError: none, or numbers that do not fit.
+    """
+    first, second = _listed(data_1, "data_1"), _listed(data_2, "data_2")
+    if len(first) == 1:
+        first *= len(second)
+    if len(first) != len(second):
+        raise PromptError(
+            f"{len(first)} and {len(second)} inputs make no pairs: give one and one, one and many, or as many of each"
+        )
+    return list(zip(first, second, strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """How documents are ranked.
+
+    Attributes:
+        top_n: at most so many; None: all.
+        score_threshold: only those that score at least this.
+        return_documents: whether the results hold the texts.
+    """
+
+    top_n: int | None = None
+    score_threshold: float | None = None
+    return_documents: bool = True
+
+    def __post_init__(self) -> None:
+        top_n = self.top_n
+        if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1):
+            raise ConfigError(f"top_n must be at least 1, got {top_n!r}")
+
+    def of(
+        self, outputs: Sequence[RequestOutput[ScoringOutput]], documents: ScoreInput | Sequence[ScoreInput]
+    ) -> list[RerankResult]:
+        """Scored documents, the best first, equal ones in their order; after them those that failed.
+
+        Args:
+            outputs: one a document.
+            documents: in the same order.
+        """
+        scored: list[RerankResult] = []
+        failed: list[RerankResult] = []
+        for index, (output, document) in enumerate(zip(outputs, _listed(documents, "documents"), strict=True)):
+            if output.outputs is None:
+                failed.append(RerankResult(index, None, error=output.error))
+            elif self.score_threshold is None or output.outputs.score >= self.score_threshold:
+                text = text_of(document) if self.return_documents else None
+                scored.append(RerankResult(index, output.outputs.score, text))
+        scored.sort(key=lambda result: -(result.score or 0.0))
+        return [*scored[: self.top_n], *failed]
+
+
+def text_of(item: ScoreInput) -> str:
+    """A text in any of its forms: a string, {"text": ...}, or {"content": text or text parts} as in chats.
+
+    Raises:
+        PromptError: another form, or a part that is no text.
+    """
+    content = item
+    if isinstance(item, Mapping) and len(item) == 1:
+        content = item.get("text", item.get("content"))
+    if isinstance(content, list):
+        kinds = [part.get("type") if isinstance(part, Mapping) else None for part in content]
+        if other := [kind for kind in kinds if kind != "text"]:
+            raise PromptError(f"this model takes texts; a part is of type {other[0]!r}")
+        content = "".join(str(part["text"]) for part in content)
+    if not isinstance(content, str):
+        raise PromptError(f'a query or document is a string, {{"text": ...}} or {{"content": ...}}; got {item!r}'[:300])
+    return content
+
+
+def _prompts(pair: Pair) -> list[tuple[str, str]]:
+    return [(text_of(pair[0]), text_of(pair[1]))]
+
+
+def _class(model: Model, label: str | int | None) -> int:
+    """Which of the model's classes the score is."""
+    names = model.checkpoint.labels.names
+    if label is None:
+        if len(names) > 1:
+            raise ConfigError(
+                f"this model has {len(names)} classes ({', '.join(names)}), not one score: say which class's score it "
+                f"is, with label={names[-1]!r} for example"
+            )
+        return 0
+    if isinstance(label, str):
+        return model.checkpoint.labels.index(label)
+    if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < len(names):
+        raise ConfigError(f"label={label!r} is no number of one of this model's {len(names)} classes")
+    return label
+
+
+def _template(model: Model, chosen: str | Path | None, variables: Mapping[str, Any]) -> Template | None:
+    """What this call puts pairs into; None: what the model has for them, or nothing."""
+    tokenizer = model.tokenizer
+    if tokenizer.backend is None or tokenizer.path is None:
+        raise ConfigError("scores are for texts: this LLM has no tokenizer (skip_tokenizer_init=True)")
+    template = tokenizer.pair if chosen is None else read_score_template(chosen, tokenizer.backend, tokenizer.path)
+    if isinstance(template, PromptError):
+        raise ConfigError(template.message)
+    if template is None and variables:
+        raise ConfigError(
+            f"{', '.join(sorted(variables))}: this model joins a query and a document as its tokenizer does, with no "
+            "place for anything else; leave it out, or give a chat_template that has one"
+        )
+    if template is not None:
+        template.check(variables)
+    return template
+
+
+def _check_limit(name: str, value: Any, max_len: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigError(f"{name} must be at least 0 (0: no limit), got {value!r}")
+    if value >= max_len:
+        raise ConfigError(f"{name} ({value}) must be less than max_model_len ({max_len})")
+    return value
+
+
+def _listed(data: Any, name: str) -> list[ScoreInput]:
+    items = [data] if isinstance(data, str | Mapping) else list(data)
+    if not items:
+        raise PromptError(f"{name} is empty: give one text at least")
+    return items
