@@ -12,6 +12,7 @@ from jaxcls.errors import ConfigError
 from jaxcls.layers.head import NO_PROJECTION, DenseConfig, ProjectionConfig
 
 MODULES = "modules.json"
+TRANSFORMER = "sentence_bert_config.json"
 METADATA = "artifact.metadata"
 _SETTINGS = "config_sentence_transformers.json"
 _STANFORD = "HF_ColBERT"
@@ -23,6 +24,14 @@ _POOLING: dict[str, Pooling] = {
     "mean_tokens": "MEAN",
     "lasttoken": "LAST",
 }
+# Of a Transformer module: what is supported where a key is there at all. The limit and the case are read elsewhere,
+# `unpad_inputs` is a way of computing.
+_EXPECTED: dict[str, Any] = {
+    "transformer_task": "feature-extraction",
+    "module_output_name": "token_embeddings",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+}
+_READ = ("max_seq_length", "do_lower_case", "unpad_inputs")
 # A closed table: a class path found in a downloaded file is never imported.
 _ACTIVATIONS = {
     "torch.nn.modules.linear.Identity": "linear",
@@ -84,6 +93,7 @@ def read_embedder(path: Path, values: Mapping[str, Any]) -> Embedder | None:
     for kind, _, module in modules:
         if kind not in ("Transformer", "Pooling", "Dense", "Normalize"):
             raise ConfigError(f"{source}: module {module.get('type')!r} is not supported")
+    _check_transformer(path / TRANSFORMER)
     body = kinds[1 if of_tokens else 2 :]
     normalize = body[-1:] == ["Normalize"]
     if modules[0][1] or body[: len(body) - normalize] != ["Dense"] * (len(body) - normalize):
@@ -131,6 +141,12 @@ def _stanford(path: Path, values: Mapping[str, Any]) -> Embedder:
         late=read_late({"query_prefix": "[unused0]", "document_prefix": "[unused1]", **found, **skiplist}, source),
         network=network,
     )
+
+
+def _check_transformer(source: Path) -> None:
+    for key, value in read_json(source).items():
+        if key not in _READ and value not in (None, {}, _EXPECTED.get(key)):
+            raise ConfigError(f"{source}: {key} = {value!r} is not supported")
 
 
 def read_pooling(path: Path) -> Pooling | None:

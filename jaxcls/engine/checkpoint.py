@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxcls.config.conversion import HeadRows, Words, concatenates, read_words, take_keys
-from jaxcls.config.embedder import Embedder, read_embedder, read_pooling
+from jaxcls.config.embedder import TRANSFORMER, Embedder, read_embedder, read_pooling
 from jaxcls.config.engine import EngineConfig
 from jaxcls.config.files import read_json
 from jaxcls.config.hf import HfView
 from jaxcls.config.labels import Labels
-from jaxcls.config.late import LateInteraction
 from jaxcls.config.overrides import apply_overrides
 from jaxcls.config.pooler import TOKEN_POOLING, PoolerConfig, Pooling
 from jaxcls.config.rerankers import Reranker, published_reranker
@@ -25,6 +24,7 @@ from jaxcls.registry import architecture_names, classifier_name, find_architectu
 from weights.hub import resolve
 
 DEMO = "demo"
+_OF_TOKENS = "ForTokenClassification"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +169,8 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
     if embedder is None:
         values["architectures"] = [name]
     else:
-        name, architecture = declared, embedder_of(architecture, embedder)
+        of_texts = find_architecture(classifier_name(network.replace(_OF_TOKENS, "Model"), convert=True))
+        name, architecture = declared, embedder_of(architecture, embedder, of_texts.pooling)
     files, rows = None, None
     if words is not None:
         files = tokenizer_files(path, options)
@@ -183,7 +184,7 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
     view.finish(name)
     own = architecture.pooling(config) if callable(architecture.pooling) else architecture.pooling
     pooling_type, pooling_reason = _pooling(path, pooler_config, own, name)
-    limits = _limits(path, config, None if embedder is None else embedder.late)
+    limits = _limits(path, config, embedder)
     any_length = architecture.any_length(config)
     max_len, max_len_reason = _max_len(limits, options.max_model_len, any_length=any_length)
     return Checkpoint(
@@ -222,13 +223,18 @@ def _embedder(path: Path, values: dict[str, Any], options: EngineConfig, words: 
         if asked:
             raise ConfigError(f"convert='embed' is for embeddings, {asked[0]} for scores: leave one of them out")
         embedder = read_embedder(path, values) or Embedder()
-    elif asked or options.convert == "classify" or values["architectures"][0] in architecture_names():
+    elif asked or options.convert == "classify" or _is_classifier(values["architectures"][0]):
         return None
     else:
         embedder = read_embedder(path, values)
     if embedder is not None and (pooler_config.mean, pooler_config.sigma or 1.0) != (0.0, 1.0):
         raise ConfigError("pooler_config: logit_mean and logit_sigma calibrate scores; an embedding has none")
     return embedder
+
+
+def _is_classifier(name: str) -> bool:
+    """Whether a class scores texts. One that scores tokens embeds texts if they are pooled (gte-multilingual-base)."""
+    return name in architecture_names() and not name.endswith(_OF_TOKENS)
 
 
 def _length_one(embedder: Embedder) -> ScoreActivation:
@@ -331,17 +337,19 @@ def _max_len(limits: list[tuple[int, str]], wanted: int | None, *, any_length: b
     return wanted, "max_model_len"
 
 
-def _limits(path: Path, config: ModelConfig, late: LateInteraction | None) -> list[tuple[int, str]]:
+def _limits(path: Path, config: ModelConfig, embedder: Embedder | None) -> list[tuple[int, str]]:
     """What config, tokenizer and sentence-transformers say of the longest prompt."""
     limits = [(config.max_len, "config.json")]
-    if late is not None:
+    if embedder is not None and embedder.late is not None:
         # PyLate sets the others to the length of what it last tokenised, and saves that.
-        longest = max(late.query_length, late.document_length)
+        longest = max(embedder.late.query_length, embedder.late.document_length)
         if longest > config.max_len:
             raise ConfigError(f"{path}: texts of {longest} tokens, but positions for {config.max_len}")
         return limits
-    files = {"sentence_bert_config.json": "max_seq_length"}
-    if config.absolute_positions:
+    files = {TRANSFORMER: "max_seq_length"}
+    # Newer sentence-transformers leave their limit to the tokenizer.
+    left = embedder is not None and read_json(path / TRANSFORMER).get("max_seq_length") is None
+    if config.absolute_positions or left:
         files["tokenizer_config.json"] = "model_max_length"
     for name, key in files.items():
         limit = read_json(path / name).get(key)

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from tokenizers import Tokenizer
 
+from jaxcls.config.embedder import TRANSFORMER
 from jaxcls.config.engine import EngineConfig
 from jaxcls.engine.checkpoint import Checkpoint, tokenizer_files
 from jaxcls.errors import ConfigError, PromptError
@@ -43,7 +44,7 @@ def open_tokenizer(checkpoint: Checkpoint, options: EngineConfig) -> TextTokeniz
                 raise ConfigError(f"{name} is for texts; without a tokenizer (skip_tokenizer_init) prompts are ids")
         return tokenizer(backend=None)
     files = checkpoint.tokenizer_files or tokenizer_files(checkpoint.path, options)
-    lower = bool(read_json(files.path / "sentence_bert_config.json").get("do_lower_case", False))
+    lower = bool(read_json(files.path / TRANSFORMER).get("do_lower_case", False))
     single, pair = _templates(checkpoint, options, files)
     return tokenizer(
         backend=files.backend,

@@ -1,6 +1,7 @@
 """The network of a classifier as that of an embedder: dense layers, or nothing, in the place of its head."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from flax import nnx
@@ -14,7 +15,9 @@ from weights.rules import Rule, RuleTable
 _HEAD = "head."
 
 
-def embedder_of(architecture: Architecture, embedder: Embedder) -> Architecture:
+def embedder_of(
+    architecture: Architecture, embedder: Embedder, own: Pooling | Callable[[Any], Pooling]
+) -> Architecture:
     """The architecture of an embedder.
 
     The head's tensors, where a checkpoint has them, are left unread: they are another task's. Those of a dense layer
@@ -23,6 +26,7 @@ def embedder_of(architecture: Architecture, embedder: Embedder) -> Architecture:
     Args:
         architecture: of the classifiers with the same network.
         embedder: its dense layers, and whether embeddings have length 1.
+        own: how the classifiers of texts pool, which is what embedders do where nobody says.
     """
 
     def build(cfg: Any, rngs: nnx.Rngs, dtype: DTypeLike, stacked: bool) -> Any:
@@ -40,8 +44,8 @@ def embedder_of(architecture: Architecture, embedder: Embedder) -> Architecture:
     def pooling(cfg: Any) -> Pooling:
         if embedder.late is not None:
             return "ALL"
-        own = architecture.pooling(cfg) if callable(architecture.pooling) else architecture.pooling
-        return "MEAN" if own == "MEAN_LOGITS" else own
+        pooled = own(cfg) if callable(own) else own
+        return "MEAN" if pooled == "MEAN_LOGITS" else pooled
 
     return dataclasses.replace(
         architecture,

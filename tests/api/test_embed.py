@@ -15,6 +15,7 @@ from jaxcls.errors import CheckpointError, ConfigError, PromptError
 from jaxcls.info import describe
 from tests.modules import LINEAR, write_json, write_modules
 from tests.parity.sentence import TEXTS, VOCAB, WIDTH, bert, colbert, dense
+from tests.tiny import BERT, write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +161,17 @@ def test_base_models_embed_when_asked(path: Path, bert_path: Path, tmp_path: Pat
     assert LLM(path, pooler_config={"pooling_type": "CLS"}).model.checkpoint.pooling_type == "CLS"
 
 
+def test_a_token_classifier_embeds_if_its_tokens_are_pooled(tmp_path: Path) -> None:
+    """Alibaba-NLP/gte-multilingual-base is published as one."""
+    config = {**BERT, "architectures": ["BertForTokenClassification"]}
+    path = write_checkpoint(tmp_path / "tokens", config)
+    assert LLM(path).model.checkpoint.tasks == ("token_classify",)
+    assert LLM(path, convert="embed").model.checkpoint.pooling_type == "CLS"
+    llm = LLM(write_modules(path))
+    assert (llm.model.checkpoint.pooling_type, llm.model.checkpoint.tasks[0]) == ("MEAN", "embed")
+    assert vectors(llm, "the cat").shape == (1, 24)
+
+
 def test_the_other_task_is_refused(llm: LLM, late: LLM, bert: LLM) -> None:
     for ask in (llm.classify, llm.reward, llm.token_classify, lambda text: llm.zero_shot(text, ["a", "b"])):
         with pytest.raises(ConfigError, match=r"BertModel is loaded as an embedder \(modules.json\): use LLM.embed"):
@@ -217,7 +229,24 @@ def test_options_that_embedders_do_not_have(path: Path, options: dict[str, Any],
 
 
 def _edit(file: Path, **changes: Any) -> None:
-    write_json(file, {**json.loads(file.read_text()), **changes})
+    write_json(file, {**(json.loads(file.read_text()) if file.exists() else {}), **changes})
+
+
+def test_newer_files(tmp_path: Path) -> None:
+    """As sentence-transformers 6 writes them: classes have moved, and the tokenizer says how long texts are."""
+    write_modules(bert(tmp_path), pooling="lasttoken")
+    modules = json.loads((tmp_path / "modules.json").read_text())
+    places = ("base.modules.transformer", "sentence_transformer.modules.pooling", "base.modules.normalize")
+    kinds = [module["type"].rsplit(".")[-1] for module in modules]
+    types = [f"sentence_transformers.{place}.{kind}" for place, kind in zip(places, kinds, strict=True)]
+    write_json(tmp_path / "modules.json", [{**m, "type": kind} for m, kind in zip(modules, types, strict=True)])
+    write_json(tmp_path / "1_Pooling" / "config.json", {"embedding_dimension": 24, "pooling_mode": "lasttoken"})
+    outputs = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+    settings = {"transformer_task": "feature-extraction", "module_output_name": "token_embeddings"}
+    write_json(tmp_path / "sentence_bert_config.json", {**settings, "modality_config": outputs})
+    checkpoint = LLM(tmp_path).model.checkpoint
+    assert (checkpoint.pooling_type, checkpoint.max_len) == ("LAST", 128)
+    assert checkpoint.max_len_reason == "model_max_length of tokenizer_config.json"
 
 
 @pytest.mark.parametrize(
@@ -234,6 +263,8 @@ def _edit(file: Path, **changes: Any) -> None:
         ("2_Dense/config.json", {"module_input_name": "token_embeddings"}, "must be 'sentence_embedding'"),
         ("2_Dense/config.json", {"in_features": None}, "must be sizes"),
         ("2_Dense/config.json", {"rank": 3}, "rank is not supported"),
+        ("sentence_bert_config.json", {"query_length": 8}, "query_length = 8 is not supported"),
+        ("sentence_bert_config.json", {"transformer_task": "fill-mask"}, "'fill-mask' is not supported"),
         ("config_sentence_transformers.json", {"prompts": ["a"]}, "prompts must map names to texts"),
         ("config_sentence_transformers.json", {"default_prompt_name": "b"}, "default_prompt_name = 'b' is not one of"),
     ],

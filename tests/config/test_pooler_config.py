@@ -70,7 +70,7 @@ def test_both_are_frozen(kind: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"dimensions": 8}, "dimensions"),
+        ({"dimensions": 0}, "dimensions"),
         ({"step_tag_id": 1}, "step_tag_id"),
         ({"use_activation": "perhaps"}, "use_activation"),
         ({"truncate_prompt_tokens": -2}, "truncate_prompt_tokens"),
