@@ -33,14 +33,14 @@ def embed_call(
 ) -> Call[EmbeddingOutput]:
     """An item is a prompt, see `LLM.embed`."""
     model.checkpoint.check_task("embed")
-    prefix = prompt_prefix(model, prompt_name, prompt)
+    prefix = _prefix(model, prompt_name, prompt)
 
     def output(_: Any, rows: Sequence[Finished]) -> EmbeddingOutput:
         # A copy: the row is a view of a whole step's array.
         return EmbeddingOutput(rows[0].probs.copy())
 
     params = PromptParams(_with_dimensions(pooling, dimensions), tokenization)
-    return Call("embed", output, expand=lambda item: [read_text(item, prefix)], params=params)
+    return Call("embed", output, expand=lambda item: [_read(item, prefix)], params=params)
 
 
 def token_embed_call(
@@ -55,12 +55,12 @@ def token_embed_call(
     """An item is a prompt, of late interaction models a query or a document; see `LLM.token_embed`."""
     model.checkpoint.check_task("token_embed")
     late = None if model.checkpoint.embedder is None else model.checkpoint.embedder.late
-    prefix = prompt_prefix(model, prompt_name, prompt)
+    prefix = _prefix(model, prompt_name, prompt)
     if late is None and is_query is not None:
         raise ConfigError(f"{model.checkpoint.name} is no late interaction model: it knows no is_query")
     if late is None:
         params = PromptParams(pooling, tokenization)
-        return Call("token_embed", token_rows, expand=lambda item: [read_text(item, prefix)], params=params)
+        return Call("token_embed", _tokens, expand=lambda item: [_read(item, prefix)], params=params)
     if is_query is None:
         raise ConfigError("this model prepares queries and documents differently: say is_query=True or False")
     if any(params.truncate_prompt_tokens is not None for params in _listed(pooling)):
@@ -70,8 +70,8 @@ def token_embed_call(
     prepare = Preparation.of(model.tokenizer, late, tokenization, is_query=is_query)
     return Call(
         "token_embed",
-        lambda _, rows: token_rows(_, rows, prepare.skipped),
-        expand=lambda item: [prepare(read_text(item, prefix))],
+        lambda _, rows: _tokens(_, rows, prepare.skipped),
+        expand=lambda item: [prepare(_read(item, prefix))],
         params=PromptParams(pooling),
     )
 
@@ -89,13 +89,13 @@ def maxsim(query: Float[np.ndarray, "q D"], document: Float[np.ndarray, "t D"]) 
     return float(products.max(axis=1).sum())
 
 
-def token_rows(_: Any, rows: Sequence[Finished], skipped: frozenset[int] = frozenset()) -> TokenEmbeddingOutput:
+def _tokens(_: Any, rows: Sequence[Finished], skipped: frozenset[int] = frozenset()) -> TokenEmbeddingOutput:
     ids = rows[0].request.tokens.token_ids
     kept = [i for i, token in enumerate(ids) if token not in skipped]
     return TokenEmbeddingOutput(rows[0].probs[kept], [ids[i] for i in kept])
 
 
-def prompt_prefix(model: Model, name: str | None, text: str | None) -> str:
+def _prefix(model: Model, name: str | None, text: str | None) -> str:
     """What is put before texts."""
     embedder = model.checkpoint.embedder or Embedder()
     if text is not None and name is not None:
@@ -113,7 +113,7 @@ def prompt_prefix(model: Model, name: str | None, text: str | None) -> str:
     return prefix
 
 
-def read_text(item: Any, prefix: str) -> TextPrompt | TokensPrompt:
+def _read(item: Any, prefix: str) -> TextPrompt | TokensPrompt:
     """A text behind its prompt; token ids as they are."""
     parsed = parse_prompt(item)
     if isinstance(parsed, TokensPrompt):

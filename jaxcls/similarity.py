@@ -7,18 +7,14 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxcls.config.embedder import Embedder
-from jaxcls.config.late import LateInteraction
-from jaxcls.embed import cosine, maxsim, prompt_prefix, read_text, token_rows
-from jaxcls.engine.call import Call, PromptParams
+from jaxcls.embed import cosine, embed_call, maxsim, token_embed_call
+from jaxcls.engine.call import Call, EnginePrompt
 from jaxcls.engine.request import Finished
 from jaxcls.engine.setup import Model
 from jaxcls.errors import ConfigError
-from jaxcls.inputs.late import Preparation
-from jaxcls.inputs.prompt import TextPrompt, TokensPrompt
 from jaxcls.outputs import ScoringOutput
 from jaxcls.pooling_params import PoolingParams
 
-Texts = tuple[str, str]
 Vector = Float[np.ndarray, " D"]
 
 # By their names in sentence-transformers: the greater, the more alike.
@@ -32,7 +28,7 @@ _SIMILARITIES: dict[str, Callable[[Vector, Vector], float]] = {
 
 def similarity_call(
     model: Model,
-    texts: Callable[[Any], Texts],
+    texts: Callable[[Any], tuple[str, str]],
     pooling: PoolingParams | None,
     tokenization: dict[str, Any] | None,
 ) -> Call[ScoringOutput]:
@@ -47,43 +43,35 @@ def similarity_call(
     Raises:
         ConfigError: a similarity, or options, that this model does not have.
     """
-    prefixes = [prompt_prefix(model, name, None) for name in ("query", "document")]
     embedder = model.checkpoint.embedder or Embedder()
-    if embedder.late is not None:
-        return _late_call(model, texts, embedder.late, prefixes, tokenization)
+    query, document, alike = (_late if embedder.late is not None else _whole)(model, embedder, pooling, tokenization)
+
+    def prompts(item: Any) -> list[EnginePrompt]:
+        first, second = texts(item)
+        return [*query.expand(first), *document.expand(second)]
+
+    def output(item: Any, rows: Sequence[Finished]) -> ScoringOutput:
+        score = alike(query.reduce(item, rows[:1]), document.reduce(item, rows[1:]))
+        return ScoringOutput(score, score)
+
+    return Call(query.task, output, prompts, query.params)
+
+
+_Parts = tuple[Call[Any], Call[Any], Callable[[Any, Any], float]]
+
+
+def _whole(model: Model, embedder: Embedder, pooling: PoolingParams | None, tokenization: Any) -> _Parts:
     if embedder.similarity not in _SIMILARITIES:
         known = ", ".join(_SIMILARITIES)
         raise ConfigError(f"similarity_fn_name = {embedder.similarity!r} of this checkpoint is none of {known}")
+    query, document = (embed_call(model, pooling, tokenization, prompt_name=name) for name in ("query", "document"))
     similarity = _SIMILARITIES[embedder.similarity]
-
-    def prompts(item: Any) -> list[TextPrompt | TokensPrompt]:
-        return [read_text(text, prefix) for text, prefix in zip(texts(item), prefixes, strict=True)]
-
-    def output(_: Any, rows: Sequence[Finished]) -> ScoringOutput:
-        score = similarity(rows[0].probs, rows[1].probs)
-        return ScoringOutput(score, score)
-
-    return Call("embed", output, prompts, PromptParams(pooling, tokenization))
+    return query, document, lambda a, b: similarity(a.embedding, b.embedding)
 
 
-def _late_call(
-    model: Model,
-    texts: Callable[[Any], Texts],
-    late: LateInteraction,
-    prefixes: Sequence[str],
-    tokenization: dict[str, Any] | None,
-) -> Call[ScoringOutput]:
-    query, document = (Preparation.of(model.tokenizer, late, tokenization, is_query=kind) for kind in (True, False))
-
-    def prompts(item: Any) -> list[TokensPrompt]:
-        both = [read_text(text, prefix) for text, prefix in zip(texts(item), prefixes, strict=True)]
-        return [query(both[0]), document(both[1])]
-
-    def output(item: Any, rows: Sequence[Finished]) -> ScoringOutput:
-        tokens = [
-            token_rows(item, [row], part.skipped).embeddings for row, part in zip(rows, (query, document), strict=True)
-        ]
-        score = maxsim(*tokens)
-        return ScoringOutput(score, score)
-
-    return Call("token_embed", output, prompts)
+def _late(model: Model, _: Embedder, pooling: PoolingParams | None, tokenization: Any) -> _Parts:
+    query, document = (
+        token_embed_call(model, pooling, tokenization, is_query=name == "query", prompt_name=name)
+        for name in ("query", "document")
+    )
+    return query, document, lambda a, b: maxsim(a.embeddings, b.embeddings)
