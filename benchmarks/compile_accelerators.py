@@ -1,9 +1,10 @@
 """Compiles whole steps for TPUs and an H100 with their real compilers, on a machine that has neither.
 
     pip install libtpu jax-cuda13-plugin jax-cuda13-pjrt      # of jax's version; a CUDA 13 ptxas for the H100
-    python benchmarks/compile_accelerators.py [--cuda-dir DIR] [--json FILE]
+    python -m benchmarks.compile_accelerators [--published] [--cuda-dir DIR] [--json FILE]
 
 Prints what each program needs: that it compiles at all, its temporaries, and on TPU the compiler's own time estimate.
+With --published, for one published checkpoint of each network in place of three models.
 One process per target, because a process can only pose as one kind of machine.
 """
 
@@ -46,10 +47,24 @@ H100 = """gpu_device_info { threads_per_block_limit: 1024 threads_per_warp: 32 s
   registers_per_core_limit: 65536 registers_per_block_limit: 65536 }
 platform_name: "CUDA"  dnn_version_info { major: 9 minor: 10 patch: 0 }  runtime_version { major: 13 minor: 0 }
 device_description_str: "NVIDIA H100 80GB HBM3" """
-BUCKETS = ((64, 128), (16, 512))  # rows x row length
+Shape = tuple[int, int]
+BUCKETS: tuple[Shape, ...] = ((64, 128), (16, 512))  # rows x row length
 
 
-def compile_all(target: str) -> list[dict[str, Any]]:
+def published() -> dict[str, dict[str, Any]]:
+    """A recorded config.json of each network, by its checkpoint; heads for tokens have no network of their own."""
+    from jaxcls.registry import find_architecture
+    from tests.published.store import all_published
+
+    found: dict[Any, tuple[str, dict[str, Any]]] = {}
+    for entry in all_published():
+        name = entry.effective_config["architectures"][0]
+        if "ForToken" not in name:
+            found.setdefault(find_architecture(name).names, (entry.model, entry.effective_config))
+    return dict(found.values())
+
+
+def compile_all(target: str, models: dict[str, dict[str, Any]], buckets: tuple[Shape, ...]) -> list[dict[str, Any]]:
     """Compiles every model and bucket for one target; runs in a process of its own."""
     import jax
     import numpy as np
@@ -62,9 +77,10 @@ def compile_all(target: str) -> list[dict[str, Any]]:
     mesh = Mesh(np.array(topology.devices[:1]), ("x",))
     sharding = NamedSharding(mesh, PartitionSpec())
     rows = []
-    for name in MODELS:
-        for shape in BUCKETS:
-            step, state, batch = abstract_step(name, *shape)
+    for name, values in models.items():
+        for shape in buckets:
+            print(f"{target}: {name}, {shape[0]} x {shape[1]}", file=sys.stderr, flush=True)
+            step, state, batch = abstract_step(values, *shape)
             place = lambda tree: jax.tree.map(  # noqa: E731
                 lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
             )
@@ -76,8 +92,8 @@ def compile_all(target: str) -> list[dict[str, Any]]:
     return rows
 
 
-def abstract_step(name: str, rows: int, row_len: int) -> tuple[Any, Any, Any]:
-    """The runtime's step of a model in bfloat16 with stacked layers, without arrays."""
+def abstract_step(values: dict[str, Any], rows: int, row_len: int) -> tuple[Any, Any, Any]:
+    """The runtime's step of a model in bfloat16, with stacked layers where they can be, without arrays."""
     import jax.numpy as jnp
     from flax import nnx
 
@@ -88,11 +104,13 @@ def abstract_step(name: str, rows: int, row_len: int) -> tuple[Any, Any, Any]:
     from jaxcls.pooling.pooler import Pooler
     from jaxcls.registry import find_architecture
 
-    architecture = find_architecture(MODELS[name]["architectures"][0])
-    config = architecture.config(HfView(MODELS[name]))
-    module = nnx.eval_shape(lambda: architecture.build(config, nnx.Rngs(0), jnp.bfloat16, True))
+    architecture = find_architecture(values["architectures"][0])
+    config = architecture.config(HfView(values))
+    stacked = architecture.stacks(config)
+    module = nnx.eval_shape(lambda: architecture.build(config, nnx.Rngs(0), jnp.bfloat16, stacked))
     graphdef, state = nnx.split(module)
-    pooler = Pooler(architecture.pooling, ScoreActivation("sigmoid", ""), pad_token_id=config.pad_token_id)
+    pooling = architecture.pooling(config) if callable(architecture.pooling) else architecture.pooling
+    pooler = Pooler(pooling, ScoreActivation("sigmoid", ""), pad_token_id=config.pad_token_id)
 
     def step(state: Any, batch: Any) -> Any:
         model = nnx.merge(graphdef, state)
@@ -117,7 +135,7 @@ def describe(compiled: Any, target: str, name: str, shape: tuple[int, int], comp
     }
 
 
-def in_process(target: str, cuda_dir: str) -> list[dict[str, Any]]:
+def in_process(target: str, cuda_dir: str, *arguments: str) -> list[dict[str, Any]]:
     """`compile_all` in a process that poses as the target's host."""
     spec = TARGETS[target]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
@@ -126,10 +144,10 @@ def in_process(target: str, cuda_dir: str) -> list[dict[str, Any]]:
         environment["TPU_ACCELERATOR_TYPE"] = spec["accelerator"]
     else:
         environment["XLA_FLAGS"] = f"--xla_gpu_autotune_level=0 --xla_gpu_cuda_data_dir={cuda_dir}"
-    command = [sys.executable, __file__, "--target", target]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "benchmarks.compile_accelerators", "--target", target, *arguments]
+    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if result.returncode:
-        raise SystemExit(f"{target} does not compile:\n{result.stderr[-4000:]}")
+        raise SystemExit(f"{target} does not compile: see above")
     return json.loads(result.stdout.splitlines()[-1])
 
 
@@ -137,13 +155,16 @@ def main() -> None:
     """Compiles for every target and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", choices=TARGETS, help="compile for this one, in this process")
+    parser.add_argument("--published", action="store_true", help="a published checkpoint of each network, one bucket")
     parser.add_argument("--cuda-dir", default="/usr/local/cuda", help="folder that holds bin/ptxas and nvvm/")
     parser.add_argument("--json", type=Path, help="write the rows here too")
     arguments = parser.parse_args()
     if arguments.target:
-        print(json.dumps(compile_all(arguments.target)))
+        models, buckets = (published(), BUCKETS[1:]) if arguments.published else (MODELS, BUCKETS)
+        print(json.dumps(compile_all(arguments.target, models, buckets)))
         return
-    rows = [row for target in TARGETS for row in in_process(target, arguments.cuda_dir)]
+    which = ["--published"] if arguments.published else []
+    rows = [row for target in TARGETS for row in in_process(target, arguments.cuda_dir, *which)]
     print("  ".join(f"{key:>14}" for key in rows[0]))
     for row in rows:
         print("  ".join(f"{'-' if value is None else value!s:>14}" for value in row.values()))
