@@ -37,7 +37,7 @@ from jaxcls.outputs import (
 )
 from jaxcls.pooling_params import PoolingParams
 from jaxcls.reward import conversations, reward_call
-from jaxcls.score import Ranking, ScoreInput, ScoreOptions, score_call, score_pairs
+from jaxcls.score import Ranking, ScoreInput, ScoreOptions, score_call, score_or_error, score_pairs
 from jaxcls.spans import Aggregation
 from jaxcls.token_classify import token_classify_call
 from jaxcls.zero_shot import HYPOTHESIS, zero_shot_call
@@ -186,7 +186,8 @@ class AsyncLLM:
     ) -> list[RerankResult]:
         """See `LLM.rerank`."""
         ranking = Ranking(top_n, score_threshold, return_documents)
-        return ranking.of(await self.score(query, documents, on_error=on_error, **options), documents)
+        outputs = await self.score(query, documents, on_error=on_error, **options)
+        return ranking.of(list(map(score_or_error, outputs)), documents)
 
     def close(self) -> None:
         """Stops the engine thread; calls that still wait fail."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, Unpack
 
-from jaxcls.engine.call import Call, PromptParams
+from jaxcls.engine.call import Call, EnginePrompt, PromptParams
 from jaxcls.engine.request import Finished
 from jaxcls.engine.setup import Model
 from jaxcls.errors import ConfigError, PromptError
@@ -123,24 +123,51 @@ class Ranking:
             raise ConfigError(f"top_n must be at least 1, got {top_n!r}")
 
     def of(
-        self, outputs: Sequence[RequestOutput[ScoringOutput]], documents: ScoreInput | Sequence[ScoreInput]
+        self, scores: Sequence[float | Exception], documents: ScoreInput | Sequence[ScoreInput]
     ) -> list[RerankResult]:
         """Scored documents, the best first, equal ones in their order; after them those that failed.
 
         Args:
-            outputs: one a document.
+            scores: one a document, or why it has none.
             documents: in the same order.
         """
         scored: list[RerankResult] = []
         failed: list[RerankResult] = []
-        for index, (output, document) in enumerate(zip(outputs, _listed(documents, "documents"), strict=True)):
-            if output.outputs is None:
-                failed.append(RerankResult(index, None, error=output.error))
-            elif self.score_threshold is None or output.outputs.score >= self.score_threshold:
-                text = text_of(document) if self.return_documents else None
-                scored.append(RerankResult(index, output.outputs.score, text))
+        for index, (score, document) in enumerate(zip(scores, _listed(documents, "documents"), strict=True)):
+            if isinstance(score, Exception):
+                failed.append(RerankResult(index, None, error=score))
+            elif self.score_threshold is None or score >= self.score_threshold:
+                scored.append(RerankResult(index, score, text_of(document) if self.return_documents else None))
         scored.sort(key=lambda result: -(result.score or 0.0))
         return [*scored[: self.top_n], *failed]
+
+
+def rerank_call(model: Model, ranking: Ranking, **options: Unpack[ScoreOptions]) -> Call[list[RerankResult]]:
+    """An item is a query and its documents; it fails if one of them does.
+
+    Raises:
+        ConfigError: a model that scores no pairs, or options that do not fit it.
+    """
+    scores = score_call(model, **options)
+
+    def prompts(item: tuple[ScoreInput, Sequence[ScoreInput]]) -> list[EnginePrompt]:
+        query, documents = item
+        return [prompt for document in documents for prompt in scores.expand((query, document))]
+
+    def output(item: tuple[ScoreInput, Sequence[ScoreInput]], rows: Sequence[Finished]) -> list[RerankResult]:
+        query, documents = item
+        each = len(rows) // len(documents)
+        found = [scores.reduce((query, d), rows[i * each : (i + 1) * each]).score for i, d in enumerate(documents)]
+        return ranking.of(found, documents)
+
+    return Call(scores.task, output, prompts, scores.params)
+
+
+def score_or_error(output: RequestOutput[ScoringOutput]) -> float | Exception:
+    """What a document is ranked by."""
+    if output.outputs is not None:
+        return output.outputs.score
+    return output.error or PromptError("there is no score")
 
 
 def text_of(item: ScoreInput) -> str:

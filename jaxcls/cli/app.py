@@ -6,6 +6,7 @@ import typer
 
 from jaxcls.cli.checkpoints import convert, info, models
 from jaxcls.cli.groups import with_groups
+from jaxcls.cli.ranking import evaluate, rerank, score
 from jaxcls.cli.scoring import classify, reward, tokens, zero_shot
 
 app = typer.Typer(
@@ -34,5 +35,5 @@ def _jaxcls(
     del version
 
 
-for _command in (classify, zero_shot, reward, tokens, models, info, convert):
+for _command in (classify, score, rerank, evaluate, zero_shot, reward, tokens, models, info, convert):
     app.command()(with_groups(_command))

@@ -150,25 +150,26 @@ class Rows:
         """The columns to pass on, as a `Selection` has them."""
         return self.keep_columns if self.keep_columns in ("all", "none") else name_list(self.keep_columns)
 
-    def check(self, texts: list[str] | None, **columns: str | None) -> None:
+    def check(self, texts: list[str] | None, what: str = "TEXT...", **columns: str | None) -> None:
         """Refuses sources that do not fit each other.
 
         Args:
             texts: given on the command line.
+            what: they are called in the help.
             **columns: names of columns that were given.
 
         Raises:
             BadParameter: which, and what to give.
         """
         if bool(texts) == (self.input is not None):
-            raise typer.BadParameter("give either TEXT... or --input FILE")
+            raise typer.BadParameter(f"give either {what} or --input FILE")
         if texts and "-" in texts and len(texts) > 1:
             raise typer.BadParameter('"-" (standard input) cannot be mixed with other texts')
         for name, value in {"output": self.output, **columns}.items():
             if value is not None and self.input is None:
                 option = "--" + name.replace("_", "-")
                 raise typer.BadParameter(
-                    f"{option} needs --input FILE; to keep results of TEXT..., redirect standard output"
+                    f"{option} needs --input FILE; to keep results of {what}, redirect standard output"
                 )
         if self.overwrite and self.output is None:
             raise typer.BadParameter("--overwrite needs --output FILE")

@@ -1,6 +1,6 @@
 """Commands that score texts and files of rows: each makes a `Task`, and one code path runs it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +25,7 @@ from jaxcls.cli.options import (
 
 if TYPE_CHECKING:
     from jaxcls.cli.tasks import Task
+    from jaxcls.rows import InputRow
 
 _HYPOTHESIS = "This example is {}."
 
@@ -177,18 +178,32 @@ def tokens(
 def _score(
     make_task: "Callable[[], Task[Any]]", model: str, options: dict[str, Any], rows: Rows, texts: list[str] | None
 ) -> None:
-    """Runs a task over the rows that were given; heavy imports begin here."""
+    def source() -> "Iterable[InputRow]":
+        from jaxcls.cli.runs import stdin_rows, text_inputs
+
+        return stdin_rows() if texts == ["-"] else text_inputs(texts or [])
+
+    run_task(make_task, model, options, rows, source)
+
+
+def run_task(
+    make_task: "Callable[[], Task[Any]]",
+    model: str,
+    options: dict[str, Any],
+    rows: Rows,
+    arguments: "Callable[[], Iterable[InputRow]]",
+) -> None:
+    """Runs a task over the rows of a file, or else those of the arguments; heavy imports begin here."""
     again = "interrupted; the same command continues from here" if rows.output else "interrupted"
     with reported(rows.traceback, again):
-        from jaxcls.cli.runs import ModelOptions, score_file, score_to_stdout, stdin_rows, text_inputs
+        from jaxcls.cli.runs import ModelOptions, score_file, score_to_stdout
 
         task, opened = make_task(), ModelOptions(model, options)
         stop = rows.on_error is OnError.STOP
         if rows.input is not None and rows.output is not None:
             errors = score_file(task, opened, rows.input, rows.output, overwrite=rows.overwrite, stop_on_error=stop)
         else:
-            source = rows.input or (stdin_rows() if texts == ["-"] else text_inputs(texts or []))
             table = None if rows.format is Format.AUTO else rows.format is Format.TABLE
-            errors = score_to_stdout(task, opened, source, table=table, stop_on_error=stop)
+            errors = score_to_stdout(task, opened, rows.input or arguments(), table=table, stop_on_error=stop)
     if errors and not rows.allow_errors:
         raise typer.Exit(EXIT_BAD_ROWS)

@@ -5,8 +5,16 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Generic
 
 from jaxcls.errors import ConfigError
-from jaxcls.outputs import ClassificationOutput, OutputT, RewardOutput, TokenClassificationOutput, ZeroShotOutput
-from jaxcls.rows import MESSAGES, Column, Field, Keep, Results, Selection
+from jaxcls.outputs import (
+    ClassificationOutput,
+    OutputT,
+    RerankResult,
+    RewardOutput,
+    ScoringOutput,
+    TokenClassificationOutput,
+    ZeroShotOutput,
+)
+from jaxcls.rows import MESSAGES, TEXTS, Column, Field, Keep, Results, Selection
 
 # What runs is imported once a model is there: a complete output needs none.
 if TYPE_CHECKING:
@@ -185,3 +193,63 @@ def _shown_spans(spans: list[dict[str, Any]]) -> str:
 
 def _truncation(truncate: int | None) -> dict[str, Any] | None:
     return None if truncate is None else {"truncate_prompt_tokens": truncate}
+
+
+def score_task(
+    columns: tuple[str, str], keep: Keep, options: Mapping[str, Any], *, logits: bool
+) -> Task[ScoringOutput]:
+    """`jaxcls score`; `columns` of queries and documents, `options` of `LLM.score` and "truncate"."""
+
+    def call(model: "Model") -> "Call[ScoringOutput]":
+        from jaxcls.score import score_call
+
+        return score_call(model, **_score_options(options))
+
+    def record(_: Any, output: ScoringOutput) -> dict[str, Any]:
+        return {"score": output.score, **({"logit": output.logit} if logits else {})}
+
+    results = Results((Field("score", "number"), *([Field("logit", "number")] if logits else [])), record)
+    selection = Selection((Column("query_column", columns[0]), Column("document_column", columns[1])), keep)
+    return Task("score", selection, call, lambda _: results, {**options, "logits": logits})
+
+
+def rerank_task(
+    columns: tuple[str, str], keep: Keep, options: Mapping[str, Any], ranking: Mapping[str, Any]
+) -> Task[list[RerankResult]]:
+    """`jaxcls rerank`.
+
+    Args:
+        columns: of queries, and of lists of documents.
+        keep: columns to pass on.
+        options: of `LLM.score`, and "truncate".
+        ranking: of `jaxcls.score.Ranking`.
+    """
+
+    def call(model: "Model") -> "Call[list[RerankResult]]":
+        from jaxcls.score import Ranking, rerank_call
+
+        return rerank_call(model, Ranking(**ranking), **_score_options(options))
+
+    def record(_: Any, output: list[RerankResult]) -> dict[str, Any]:
+        return {"results": _ranks(output)}
+
+    results = Results((Field("results", "json", shown=_shown_ranking),), record)
+    selection = Selection((Column("query_column", columns[0]), Column("documents_column", columns[1], TEXTS)), keep)
+    return Task("rerank", selection, call, lambda _: results, {**options, **ranking})
+
+
+def _score_options(options: Mapping[str, Any]) -> Any:
+    given = {name: value for name, value in options.items() if name != "truncate"}
+    return {**given, "tokenization_kwargs": _truncation(options.get("truncate"))}
+
+
+def _ranks(results: list[RerankResult]) -> list[dict[str, Any]]:
+    ranks: list[dict[str, Any]] = []
+    for result in results:
+        document = {} if result.document is None else {"document": result.document}
+        ranks.append({"index": result.index, "score": result.score, **document})
+    return ranks
+
+
+def _shown_ranking(results: list[dict[str, Any]]) -> str:
+    return "\n".join(f"{rank['score']:8.4f}  {rank.get('document', rank['index'])}" for rank in results)

@@ -1,6 +1,18 @@
 """Files of rows scored row by row: readers, durable outputs, resuming."""
 
-from jaxcls.rows.columns import MESSAGES, TEXT, Column, InputRow, Keep, Kind, Selection, text_columns
+from jaxcls.rows.columns import (
+    MESSAGES,
+    NUMBERS,
+    RANKING,
+    TEXT,
+    TEXTS,
+    Column,
+    InputRow,
+    Keep,
+    Kind,
+    Selection,
+    text_columns,
+)
 from jaxcls.rows.errors import RowsError
 from jaxcls.rows.job import Job, Progress, StoppedError, Summary, run, score_rows, write_blocks
 from jaxcls.rows.open import open_reader
@@ -11,7 +23,10 @@ from jaxcls.rows.sinks import Sink
 
 __all__ = [
     "MESSAGES",
+    "NUMBERS",
+    "RANKING",
     "TEXT",
+    "TEXTS",
     "Column",
     "Field",
     "InputRow",

@@ -44,8 +44,27 @@ class Kind:
         return value
 
 
+def _is_list(value: Any, of: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and all(map(of, value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 TEXT = Kind("text", lambda value: isinstance(value, str))
 MESSAGES = Kind('a list of messages ({"role", "content"})', is_conversation, nested=True)
+TEXTS = Kind(
+    "a list of texts",
+    lambda value: isinstance(value, list) and all(isinstance(x, str | dict) for x in value),
+    nested=True,
+)
+NUMBERS = Kind("a list of numbers", lambda value: isinstance(value, list) and all(map(_is_number, value)), nested=True)
+RANKING = Kind(
+    'a ranking, a list of {"index", "score"}',
+    lambda value: _is_list(value, lambda x: isinstance(x, dict) and type(x.get("index")) is int),
+    nested=True,
+)
 
 
 @dataclass(frozen=True)
