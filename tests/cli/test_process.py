@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,9 @@ def test_killed_and_resumed(bert: LLM, bert_path: Path, tmp_path: Path, suffix: 
 def test_interrupted_keeps_what_was_computed(bert_path: Path, tmp_path: Path) -> None:
     source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
     write_texts(source, 20_000)
-    with subprocess.Popen(slow(bert_path, source, target), stderr=subprocess.PIPE) as process:
+    # A suite that was started in the background has it ignored, and so would the command.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(slow(bert_path, source, target), stderr=subprocess.PIPE, preexec_fn=listen) as process:  # noqa: PLW1509
         assert process.stderr is not None
         while not (target.exists() and target.stat().st_size):
             assert process.poll() is None

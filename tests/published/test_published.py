@@ -85,7 +85,8 @@ def test_missing_tensors_are_named(built: Built):
         for name in expand(built.published.layers, built.published.tensors)
         if (found := re.search(r"\.(\d+)\.", name)) is None or int(found[1]) == built.published.layers - 1
     ]
-    needed = [name for name in last if not name.startswith(made)]
+    # Of a hundred experts alike, one.
+    needed = [name for name in last if not name.startswith(made) and not re.search(r"experts\.[1-9]", name)]
     parts = max(2, math.ceil(len(needed) / 20))  # a message lists up to 20 of a kind
     for group in (needed[i::parts] for i in range(parts)):
         shapes = {name: shape for name, shape in built.published.shapes.items() if name not in group}
