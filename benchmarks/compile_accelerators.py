@@ -87,7 +87,13 @@ def compile_all(target: str, models: dict[str, dict[str, Any]], buckets: tuple[S
             start = time.perf_counter()
             with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
                 lowered = jax.jit(step).trace(place(state), place(batch)).lower(lowering_platforms=(spec["platform"],))
-            compiled = lowered.compile()
+            try:
+                compiled = lowered.compile()
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                print(f"  {error}", file=sys.stderr)
+                compiled = None
             rows.append(describe(compiled, target, name, shape, time.perf_counter() - start))
     return rows
 
@@ -120,13 +126,18 @@ def abstract_step(values: dict[str, Any], rows: int, row_len: int) -> tuple[Any,
 
 
 def describe(compiled: Any, target: str, name: str, shape: tuple[int, int], compile_s: float) -> dict[str, Any]:
-    """What the compiler says of a program."""
-    memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
-    return {
+    """What the compiler says of a program; None: that it does not fit one device."""
+    row = {
         "target": target,
         "model": name,
         "bucket": f"{shape[0]} x {shape[1]}",
+        "fits": compiled is not None,
         "compile_s": round(compile_s, 1),
+    }
+    if compiled is None:
+        return row | dict.fromkeys(("weights_mb", "temporaries_mb", "estimated_ms", "gflops"))
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
+    return row | {
         "weights_mb": round(memory.argument_size_in_bytes / 2**20, 1),
         "temporaries_mb": round(memory.temp_size_in_bytes / 2**20, 1),
         # A negative estimate is the compiler's way of saying that it has none.
