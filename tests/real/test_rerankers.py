@@ -125,7 +125,7 @@ MODELS = [
 
 
 def author_score(logits: Any, words: list[int], name: str) -> float:
-    """From the logits after the prompt: a softmax over no and yes; else a sigmoid of a word's, of a fifth for zerank."""
+    """From the logits after the prompt: a softmax over no and yes, or a sigmoid of one word's (zerank: of a fifth)."""
     chosen = logits[words].astype(np.float64)
     if len(words) == 2:
         return float(np.exp(chosen[1]) / np.exp(chosen).sum())
