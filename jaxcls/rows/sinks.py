@@ -9,6 +9,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -154,15 +155,16 @@ class CsvSink(_LinesSink):
 
     def recover(self) -> None:
         size = 0
-        for fields, end in _whole_records(self._file.lines()):
-            if self._header is None:
-                self._header = fields
-            elif len(fields) != len(self._header) or fields[0] != str(self.rows):
-                break
-            else:
-                self.rows += 1
-                self.errors += fields[-1] != ""
-            size = end
+        with _fields_of_any_size():
+            for fields, end in _whole_records(self._file.lines()):
+                if self._header is None:
+                    self._header = fields
+                elif len(fields) != len(self._header) or fields[0] != str(self.rows):
+                    break
+                else:
+                    self.rows += 1
+                    self.errors += fields[-1] != ""
+                size = end
         self._file.truncate(size)
 
     def start(self, fields: Sequence[Field]) -> None:
@@ -196,6 +198,16 @@ def _quoted(cell: str) -> str:
     if _NEEDS_QUOTES.search(cell):
         return '"' + cell.replace('"', '""') + '"'
     return cell
+
+
+@contextmanager
+def _fields_of_any_size() -> Iterator[None]:
+    """What was written can be read: the limit of the csv module, one for the whole process, is for inputs."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _whole_records(lines: Iterable[bytes]) -> Iterator[tuple[list[str], int]]:

@@ -1,5 +1,6 @@
 """A run that ended at any point is continued: no row lost, none twice."""
 
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,6 +186,18 @@ def test_another_run_is_refused_until_told_to_overwrite(tmp_path: Path, suffix: 
     run_job(source, target, overwrite=True)
     assert [row["text"] for row in read_rows(target)] == ["one", "TWO"]
     assert run_job(source, target).was_complete
+
+
+def test_csv_fields_longer_than_its_module_takes(tmp_path: Path) -> None:
+    """Rows with long documents are whole rows: they are not cut off and computed again."""
+    before = csv.field_size_limit(131_072)
+    try:
+        source = source_of(tmp_path / "in.jsonl", ["x" * 200_000, "y"])
+        run_job(source, tmp_path / "out.csv")
+        assert run_job(source, tmp_path / "out.csv").was_complete
+        assert csv.field_size_limit() == 131_072
+    finally:
+        csv.field_size_limit(before)
 
 
 def test_a_touched_or_moved_input_is_the_same_run(tmp_path: Path) -> None:
