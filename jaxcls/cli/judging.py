@@ -14,7 +14,7 @@ from jaxcls.rows import NUMBERS, RANKING, Column, Kind, RowsError, Selection, op
 _IDS = Kind(
     "a list of ids", lambda value: isinstance(value, list) and all(isinstance(x, str | int) for x in value), nested=True
 )
-_ID = Kind("an id", lambda value: isinstance(value, str | int))
+_ID = Kind("an id", lambda value: isinstance(value, str | int), whole=True)
 _RESULTS = Column("results", "results", RANKING)
 
 
@@ -57,8 +57,13 @@ def judged_by_qrels(path: Path, qrels: Path, query_id: str, document_ids: str) -
             yield Judged([], [], error)
             continue
         ranking, query, documents = item
+        names = list(map(str, documents))
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            yield Judged([], [], f"document {twice!r} is there twice: it would count twice")
+            continue
         judgements = known.get(str(query), {})
-        found = _judged(ranking, [judgements.get(str(document), 0.0) for document in documents])
+        found = _judged(ranking, [judgements.get(name, 0.0) for name in names])
         yield Judged(found.gains, list(judgements.values()), found.error)
 
 
@@ -111,6 +116,8 @@ def _items(path: Path, columns: tuple[Column, ...]) -> Iterator[tuple[tuple[Any,
 
 def _judged(ranking: list[dict[str, Any]], relevances: list[float]) -> Judged:
     indices = [entry["index"] for entry in ranking]
+    if len(set(indices)) < len(indices):
+        return Judged([], relevances, "a document is ranked twice")
     wrong = next((index for index in indices if not 0 <= index < len(relevances)), None)
     if wrong is not None:
         return Judged([], relevances, f"document {wrong} is ranked, but only {len(relevances)} are judged")

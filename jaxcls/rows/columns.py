@@ -20,11 +20,13 @@ class Kind:
         what: Its name in errors.
         accepts: Whether a value is one.
         nested: It is a list; where cells are text, its JSON.
+        whole: It may be a whole number too.
     """
 
     what: str
     accepts: Callable[[Any], bool]
     nested: bool = False
+    whole: bool = False
 
     def read(self, value: Any) -> Any:
         """The value.

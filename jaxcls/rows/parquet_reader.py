@@ -97,7 +97,8 @@ def _groups_from(metadata: pq.FileMetaData, skip: int) -> tuple[int, list[int]]:
 
 def _check_type(column: Column, kind: pa.DataType, path: Path) -> None:
     nested = column.kind.nested and (pa.types.is_list(kind) or pa.types.is_large_list(kind))
-    if not nested and not _is_text(kind):
+    whole = column.kind.whole and pa.types.is_integer(kind)
+    if not (nested or whole or _is_text(kind)):
         expected = "a list or string" if column.kind.nested else "string"
         raise RowsError(f"column {column.name!r} of {path} has type {kind}, not {expected}")
 

@@ -175,3 +175,28 @@ def test_a_killed_run_continues(model: Path, llm: LLM, tmp_path: Path) -> None:
     found = read_rows(target)
     assert [row["row"] for row in found] == list(range(1500))
     assert found[1200]["results"] == expected(llm, rows[1200]["query"], rows[1200]["documents"])
+
+
+def test_what_would_count_twice_does_not_count(tmp_path: Path) -> None:
+    ranking = [{"index": 0, "score": 0.9}, {"index": 1, "score": 0.8}]
+    qrels = tmp_path / "qrels"
+    qrels.write_text("7 0 a 1\n")
+    twice = [
+        ({"results": ranking, "query_id": 7, "document_ids": ["a", "a"]}, "document 'a' is there twice"),
+        ({"results": [ranking[0]] * 2, "query_id": 7, "document_ids": ["a", "b"]}, "a document is ranked twice"),
+    ]
+    for row, message in twice:
+        judged = jaxcls("evaluate", write_jsonl(tmp_path / "ranked.jsonl", [row]), "--qrels", qrels)
+        assert judged.exit_code == 3
+        assert message in judged.stderr
+        assert json.loads(judged.stdout)["ndcg@10"] == 0
+
+
+def test_ids_of_parquet_may_be_whole_numbers(tmp_path: Path) -> None:
+    results = json.dumps([{"index": 0, "score": 0.9}])
+    table = pa.table({"results": [results], "query_id": [7], "document_ids": [[1, 2]]})
+    pq.write_table(table, tmp_path / "ranked.parquet")
+    (tmp_path / "qrels").write_text("7 0 1 1\n")
+    judged = jaxcls("evaluate", tmp_path / "ranked.parquet", "--qrels", tmp_path / "qrels")
+    assert judged.exit_code == 0, judged.stderr
+    assert json.loads(judged.stdout)["ndcg@10"] == 1
