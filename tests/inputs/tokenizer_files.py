@@ -62,6 +62,33 @@ def roberta() -> Tokenizer:
     return tokenizer
 
 
+def gemma(corpus: list[str]) -> Tokenizer:
+    """BPE of words with their space as ▁, other characters as bytes (Gemma), <bos> a."""
+    trained = Tokenizer(models.BPE())
+    trained.normalizer = normalizers.Replace(" ", "▁")
+    trained.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+    trained.train_from_iterator(corpus, trainers.BpeTrainer(vocab_size=400, show_progress=False))
+    model = json.loads(trained.to_str())["model"]
+    special = ["<pad>", "<eos>", "<bos>", "<unk>"]
+    pieces = dict.fromkeys([*special, *(f"<0x{byte:02X}>" for byte in range(256)), *model["vocab"]])
+    tokenizer = Tokenizer(
+        models.BPE(
+            vocab={piece: i for i, piece in enumerate(pieces)},
+            merges=[(left, right) for left, right in model["merges"]],
+            unk_token="<unk>",
+            fuse_unk=True,
+            byte_fallback=True,
+        )
+    )
+    tokenizer.normalizer = trained.normalizer
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.add_special_tokens(special)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", 2)]
+    )
+    return tokenizer
+
+
 KINDS: dict[str, Callable[[], Tokenizer]] = {
     "wordpiece": wordpiece,
     "byte_level": byte_level,

@@ -4,6 +4,7 @@ The models are tiny and random; names, tokenizers and prompts are the real ones.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,18 @@ from jaxcls.inputs.score_template import SCORE_TEMPLATES
 from jaxcls.inputs.tokenize import TextTokenizer
 from jaxcls.inputs.tokenize_options import TextParams, TokenizeOptions
 from tests.inputs.rerank_prompts import AUTHORS, UNINSTRUCTED, author_ids, pairs
+from tests.inputs.tokenizer_files import gemma
+from tests.real.byte_level import letters
+from tests.real.goldens import RerankGolden, read_rerank_goldens
 from tests.real.qwen_tokenizer import qwen_tokenizer
 
 # One process builds the vocabularies.
 pytestmark = pytest.mark.xdist_group("byte_level")
 
-GOLDENS = json.loads((Path(__file__).parent / "rerank_goldens.json").read_text(encoding="utf-8"))
-NAMES = sorted(GOLDENS["ids"])
-QUERY, DOCUMENT = GOLDENS["pair"]
-PAIRS = [("What do pandas eat?", "A giant panda eats bamboo. 竹"), ("cat", "the cat sat\n"), ("Is it so?", "")]
+GOLDENS = read_rerank_goldens()
+NAMES = list(dict.fromkeys(golden.template for golden in GOLDENS))
+PAIRS = list(dict.fromkeys((golden.query, golden.document) for golden in GOLDENS))
+QUERY, DOCUMENT = PAIRS[0]
 
 
 @pytest.fixture(scope="module")
@@ -43,65 +47,116 @@ def tokenizer(folder: Path) -> TextTokenizer:
 
 
 def prompt_ids(
-    tokenizer: TextTokenizer, name: str, query: str, document: str, limit: int | None = None, **variables: str
+    tokenizer: TextTokenizer,
+    name: str,
+    query: str,
+    document: str,
+    limit: int | None = None,
+    instruction: str | None = None,
 ) -> list[int]:
+    found = prompt_or_error(tokenizer, name, query, document, limit, instruction)
+    assert not isinstance(found, PromptError)
+    return found
+
+
+def prompt_or_error(
+    tokenizer: TextTokenizer, name: str, query: str, document: str, limit: int | None, instruction: str | None = None
+) -> list[int] | PromptError:
+    variables = {} if instruction is None else {"instruction": instruction}
     texts = TextParams(SCORE_TEMPLATES[name], variables, strategy="second_first")
     [tokens] = tokenizer([TextPrompt(query, document)], [TokenizeOptions(limit, texts=texts)])
-    if isinstance(tokens, PromptError):
-        raise tokens
-    return tokens.token_ids
+    return tokens if isinstance(tokens, PromptError) else tokens.token_ids
+
+
+@pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden.template)
+def test_token_ids_are_tiktokens(tokenizer: TextTokenizer, golden: RerankGolden) -> None:
+    assert tuple(prompt_ids(tokenizer, golden.template, golden.query, golden.document)) == golden.ids
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_token_ids_are_the_authors(tokenizer: TextTokenizer, name: str) -> None:
     assert tokenizer.backend is not None
-    assert prompt_ids(tokenizer, name, QUERY, DOCUMENT) == GOLDENS["ids"][name]
     for number, (query, document) in enumerate(pairs(100, seed=2)):
-        variables = {"instruction": "Find things"} if number % 3 == 0 and name not in UNINSTRUCTED else {}
-        expected = author_ids(tokenizer.backend, AUTHORS[name](query, document, variables.get("instruction")))
-        assert prompt_ids(tokenizer, name, query, document, **variables) == expected
+        instruction = "Find things" if number % 3 == 0 and name not in UNINSTRUCTED else None
+        expected = author_ids(tokenizer.backend, AUTHORS[name](query, document, instruction))
+        assert prompt_ids(tokenizer, name, query, document, instruction=instruction) == expected
 
 
 def test_how_prompts_end() -> None:
     """The score is read at the last token: of Qwen3-Reranker after an empty thought, two line breaks each a token."""
     think, breaks, done = 151_667, 271, 151_668
-    assert GOLDENS["ids"]["qwen3-reranker"][-4:] == [think, breaks, done, breaks]
     end, line, start, assistant = 151_645, 198, 151_644, 77_091
-    for name in ("mxbai-rerank-v2", "zerank", "qwen3-vl-reranker"):
-        assert GOLDENS["ids"][name][-5:] == [end, line, start, assistant, line]
+    answer = (end, line, start, assistant, line)
+    for golden in GOLDENS:
+        if golden.template == "qwen3-reranker":
+            assert golden.ids[-9:] == (*answer, think, breaks, done, breaks)
+        elif golden.template != "jina-reranker-m0":  # the query ends it
+            assert golden.ids[-5:] == answer
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_limit(tokenizer: TextTokenizer, name: str) -> None:
     """The document goes first, then the query; tokens that hold a character of the prompt stay."""
-    assert tokenizer.backend is not None
     whole = prompt_ids(tokenizer, name, QUERY, DOCUMENT)
-    end = whole[-4:] if name != "jina-reranker-m0" else []
-    shortest = len(prompt_ids(tokenizer, name, "", ""))
-    without_document = len(prompt_ids(tokenizer, name, QUERY, ""))
+    found: list[tuple[str, str]] = []
     for limit in range(len(whole) + 2):
-        try:
-            found = prompt_ids(tokenizer, name, QUERY, DOCUMENT, limit)
-        except PromptError:
-            assert limit <= shortest + 2
+        ids = prompt_or_error(tokenizer, name, QUERY, DOCUMENT, limit)
+        if isinstance(ids, PromptError):
+            assert "leave no room" in ids.message
+            assert not found  # what a limit leaves room for, a greater one does as well
             continue
-        assert len(found) == min(limit, len(whole))
-        assert found[len(found) - len(end) :] == end
-        if limit > without_document + 1:
-            assert QUERY in tokenizer.backend.decode(found, skip_special_tokens=False)
+        assert len(ids) == min(limit, len(whole))
+        found.append(texts_within(name, spelled(tokenizer, ids)))
+    query, document = spell(QUERY), spell(DOCUMENT)
+    assert found[-1] == (query, document)
+    shortest = found[0][1]
+    for some_query, some_document in found:
+        assert lacks_one_stretch(some_query, query)
+        assert lacks_one_stretch(some_document, document)
+        assert query == some_query or some_document == shortest
+    # A token at most on each side of a text is a character of the prompt's as well.
+    assert len(whole) + 2 - len(found) <= len(prompt_ids(tokenizer, name, "", "")) + 4
 
 
-def test_truncation_of_the_authors_code(tokenizer: TextTokenizer) -> None:
-    """Qwen3-Reranker's cuts its middle piece, which the document ends, to what prefix and suffix leave."""
-    backend = tokenizer.backend
-    assert backend is not None
-    prefix, middle, suffix = (
-        author_ids(backend, [piece]) for piece in AUTHORS["qwen3-reranker"](QUERY, DOCUMENT, None)
-    )
-    for missing in range(1, 10):
-        limit = len(prefix) + len(middle) + len(suffix) - missing
-        expected = prefix + middle[:-missing] + suffix
-        assert prompt_ids(tokenizer, "qwen3-reranker", QUERY, DOCUMENT, limit) == expected
+def spell(text: str) -> str:
+    """A text in the letters that tokens are written in."""
+    return text.encode().decode("latin-1").translate(letters())
+
+
+def spelled(tokenizer: TextTokenizer, ids: list[int]) -> str:
+    assert tokenizer.backend is not None
+    return "".join(str(tokenizer.backend.id_to_token(i)) for i in ids)
+
+
+def texts_within(name: str, prompt: str) -> tuple[str, str]:
+    """The query and the document; all around them is the author's."""
+    frame = "".join(AUTHORS[name]("<query>", "<document>", None))
+    pattern = re.escape(spell(frame)).replace("<query>", "(?P<query>.*)").replace("<document>", "(?P<document>.*)")
+    match = re.fullmatch(pattern, prompt)
+    assert match is not None
+    return match["query"], match["document"]
+
+
+def lacks_one_stretch(part: str, text: str) -> bool:
+    ends = range(len(part) + 1)
+    return len(part) <= len(text) and any(text.startswith(part[:end]) and text.endswith(part[end:]) for end in ends)
+
+
+def test_truncation_of_the_authors_code(tokenizer: TextTokenizer, folder: Path) -> None:
+    """Qwen3-Reranker's model card cuts the middle piece, which the document ends, to what prefix and suffix leave."""
+    from transformers import AutoTokenizer
+
+    theirs = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    for query, document in PAIRS:
+        before, middle, after = AUTHORS["qwen3-reranker"](query, document, None)
+        prefix, suffix = (theirs.encode(piece, add_special_tokens=False) for piece in (before, after))
+        whole = prompt_ids(tokenizer, "qwen3-reranker", query, document)
+        # With less, that code cuts the prompt itself.
+        for limit in range(len(prompt_ids(tokenizer, "qwen3-reranker", query, "")) + 2, len(whole) + 2):
+            room = limit - len(prefix) - len(suffix)
+            cut = theirs([middle], padding=False, truncation="longest_first", max_length=room)["input_ids"][0]
+            expected = prefix + cut + suffix
+            assert prompt_ids(tokenizer, "qwen3-reranker", query, document, limit) == expected
 
 
 CAUSAL: dict[str, Any] = {
@@ -140,8 +195,10 @@ def test_scores_are_the_authors(
     import transformers
 
     path = tmp_path / directory
-    backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    backend.add_special_tokens(["<bos>"])
+    if kind == "GemmaForCausalLM":  # the other pairs have characters that it has to spell in bytes
+        backend = gemma(["Yes", "Yes", *AUTHORS[name](QUERY, "It is so.", None)])
+    else:
+        backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
     config = getattr(transformers, kind.replace("ForCausalLM", "Config"))(**CAUSAL, tie_word_embeddings=tied)
     torch.manual_seed(0)
     model = getattr(transformers, kind)(config).eval()
@@ -151,7 +208,8 @@ def test_scores_are_the_authors(
     model.save_pretrained(path)
     backend.save(str(path / "tokenizer.json"))
     outputs = LLM(path).score(*map(list, zip(*PAIRS, strict=True)), use_tqdm=False)
-    ids = [backend.token_to_id(word) for word in words]
+    vocabulary = backend.get_vocab()
+    ids = [vocabulary[word] for word in words]
     for (query, document), out in zip(PAIRS, outputs, strict=True):
         expected = author_ids(backend, AUTHORS[name](query, document, None))
         assert out.prompt_token_ids == expected
