@@ -5,6 +5,7 @@ The models are tiny and random; names, tokenizers and prompts are the real ones.
 
 import json
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -94,20 +95,21 @@ def test_how_prompts_end() -> None:
             assert golden.ids[-5:] == answer
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_limit(tokenizer: TextTokenizer, name: str) -> None:
+@pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden.template)
+def test_every_limit(tokenizer: TextTokenizer, golden: RerankGolden) -> None:
     """The document goes first, then the query; tokens that hold a character of the prompt stay."""
-    whole = prompt_ids(tokenizer, name, QUERY, DOCUMENT)
+    name, whole = golden.template, golden.ids
     found: list[tuple[str, str]] = []
     for limit in range(len(whole) + 2):
-        ids = prompt_or_error(tokenizer, name, QUERY, DOCUMENT, limit)
+        ids = prompt_or_error(tokenizer, name, golden.query, golden.document, limit)
         if isinstance(ids, PromptError):
             assert "leave no room" in ids.message
             assert not found  # what a limit leaves room for, a greater one does as well
             continue
         assert len(ids) == min(limit, len(whole))
         found.append(texts_within(name, spelled(tokenizer, ids)))
-    query, document = spell(QUERY), spell(DOCUMENT)
+    strip = SCORE_TEMPLATES[name].strip
+    query, document = (spell(text.strip() if strip else text) for text in (golden.query, golden.document))
     assert found[-1] == (query, document)
     shortest = found[0][1]
     for some_query, some_document in found:
@@ -120,7 +122,7 @@ def test_every_limit(tokenizer: TextTokenizer, name: str) -> None:
 
 def spell(text: str) -> str:
     """A text in the letters that tokens are written in."""
-    return text.encode().decode("latin-1").translate(letters())
+    return unicodedata.normalize("NFC", text).encode().decode("latin-1").translate(letters())
 
 
 def spelled(tokenizer: TextTokenizer, ids: list[int]) -> str:
