@@ -104,6 +104,12 @@ def _difference(subtracted: int, row: int) -> Transform:
     return Transform(lambda shapes: (1, *picked.shape(shapes)[1:]), apply)
 
 
+def _divide(divisor: int) -> Transform:
+    if divisor < 1:
+        raise ValueError(f"divide:{divisor} divides by nothing")
+    return Transform(_one, lambda arrays: _one(arrays).astype(np.float32) / np.float32(divisor))
+
+
 def _group_rows(groups: int, start: int, stop: int) -> Transform:
     def shape(shapes: Sequence[Shape]) -> Shape:
         only = _one(shapes)
@@ -148,6 +154,7 @@ _NAMED: dict[str, tuple[Callable[..., Transform], int, str]] = {
     "rows": (_rows, 2, "rows:START:STOP, a part of a fused tensor"),
     "pick": (_pick, ANY, "pick:ROW:ROW..., rows in the order given"),
     "difference": (_difference, 2, "difference:A:B, row B minus row A in float32, as one row"),
+    "divide": (_divide, 1, "divide:N, each value by N, in float32"),
     "group_rows": (_group_rows, 3, "group_rows:GROUPS:START:STOP, the same part of each of GROUPS equal parts"),
     "concat": (_concat, 0, "several tensors joined along their first axis"),
     "stack": (_stack, 0, "several tensors along a new first axis"),

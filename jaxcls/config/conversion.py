@@ -29,6 +29,7 @@ class Words:
         whole: whether each is an entry of the vocabulary as it stands (`classifier_from_token`), or text that has to
             tokenise to one token.
         reason: who said so.
+        divisor: of the logits.
     """
 
     texts: tuple[str, ...]
@@ -36,6 +37,7 @@ class Words:
     names: tuple[str, ...]
     whole: bool
     reason: str
+    divisor: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,16 +47,19 @@ class HeadRows:
     Attributes:
         token_ids: in the order of the classes; of `from_2_way_softmax` the false and the true one.
         method: how rows become the head.
+        divisor: of what they become, so that files converted from it give the same logits.
     """
 
     token_ids: tuple[int, ...]
     method: Method
+    divisor: int = 1
 
     @property
     def transform(self) -> str:
         """What `weights.transforms` calls it."""
         name = "difference" if self.method == "from_2_way_softmax" else "pick"
-        return ":".join((name, *map(str, self.token_ids)))
+        rows = ":".join((name, *map(str, self.token_ids)))
+        return rows if self.divisor == 1 else f"{rows}|divide:{self.divisor}"
 
 
 def take_keys(values: dict[str, Any]) -> dict[str, Any]:
@@ -165,4 +170,4 @@ def _published(reranker: Reranker | None, architecture: str) -> Words | None:
     if reranker is None or not reranker.words or not architecture.endswith(_CAUSAL):
         return None
     names = reranker.words[1:] if reranker.method == "from_2_way_softmax" else reranker.words
-    return Words(reranker.words, reranker.method, names, True, reranker.name)
+    return Words(reranker.words, reranker.method, names, True, reranker.name, reranker.divisor)

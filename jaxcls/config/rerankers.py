@@ -18,7 +18,7 @@ class Reranker:
         template: the name of its prompt in `SCORE_TEMPLATES`.
         words: whose logits are the score, where the checkpoint is a language model; of two the false and the true one.
         method: how rows of the output matrix become the head.
-        sigma: divides the logit, where the checkpoint is a language model.
+        divisor: of the logit, where the checkpoint is a language model.
     """
 
     pattern: str
@@ -26,7 +26,7 @@ class Reranker:
     template: str
     words: tuple[str, ...] = ()
     method: Method = "no_post_processing"
-    sigma: float = 1.0
+    divisor: int = 1
 
     @property
     def name(self) -> str:
@@ -39,7 +39,7 @@ RERANKERS = (
     Reranker(r"mxbai-rerank-(base|large)-v2", "Qwen2", "mxbai-rerank-v2", ("0", "1"), "from_2_way_softmax"),
     Reranker(r"bge-reranker-v2-gemma", "Gemma", "bge-reranker-v2-gemma", ("Yes",)),
     # The checkpoints of polaria-tech are classifiers whose head has been divided by 5 already.
-    Reranker(r"zerank-[12]", "Qwen3", "zerank", ("Yes",), sigma=5.0),
+    Reranker(r"zerank-[12]", "Qwen3", "zerank", ("Yes",), divisor=5),
     Reranker(r"llama-(nemotron-rerank|3\.2-nv-rerankqa)", "LlamaBidirectional", "nemotron-rerank"),
 )
 
@@ -52,9 +52,15 @@ def published_reranker(values: Mapping[str, Any], architecture: str, model: str)
         architecture: its class name.
         model: what the caller loads, a directory or a hub id.
     """
-    places = [re.split(r"[/\\]", str(name).rstrip("/\\"))[-1] for name in (model, values.get("_name_or_path") or "")]
+    names = (model_name(model), model_name(str(values.get("_name_or_path") or "")))
     for reranker in RERANKERS:
-        named = any(re.search(reranker.pattern, place, re.IGNORECASE) for place in places)
+        named = any(re.search(reranker.pattern, name, re.IGNORECASE) for name in names)
         if named and architecture.startswith((f"{reranker.family}For", f"{reranker.family}Model")):
             return reranker
     return None
+
+
+def model_name(model: str) -> str:
+    """The last part of a hub id or directory; of a snapshot in the hub's cache, the name of its repository."""
+    parts = re.split(r"[/\\]", model.rstrip("/\\"))
+    return parts[-3] if parts[-2:-1] == ["snapshots"] and len(parts) > 2 else parts[-1]

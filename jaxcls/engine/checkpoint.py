@@ -12,7 +12,7 @@ from jaxcls.config.hf import HfView
 from jaxcls.config.labels import Labels
 from jaxcls.config.overrides import apply_overrides
 from jaxcls.config.pooler import TOKEN_POOLING, PoolerConfig, Pooling
-from jaxcls.config.rerankers import Reranker, published_reranker
+from jaxcls.config.rerankers import Reranker, model_name, published_reranker
 from jaxcls.engine.request import TOKEN_TASKS, Task
 from jaxcls.errors import ConfigError
 from jaxcls.inputs.load_tokenizer import TokenizerFiles, load_tokenizer, token_id
@@ -132,12 +132,11 @@ class Checkpoint:
 
     def pooler(self, task: Task) -> Pooler:
         """The pooler of a task."""
-        words = self.reranker if self.head_rows is not None else None
         return Pooler(
             pooling_type="ALL" if task in TOKEN_TASKS else self.pooling_type,
             activation=self.activation,
             mean=self.pooler_config.mean,
-            sigma=self.pooler_config.sigma or (1.0 if words is None else words.sigma),
+            sigma=self.pooler_config.sigma or 1.0,
             # The last token of an embedder is the last, as in sentence-transformers.
             pad_token_id=self.config.pad_token_id if self.embedder is None else None,
         )
@@ -157,8 +156,8 @@ def open_checkpoint(options: EngineConfig) -> Checkpoint:
     values = apply_overrides(read_json(config_path), options.hf_overrides)
     declared = _architecture_name(values, config_path)
     reranker = published_reranker(values, declared, str(options.model))
-    if reranker is not None:
-        values.setdefault("_name_or_path", str(options.model))  # so that converted files are known as well
+    if reranker is not None and published_reranker(values, declared, "") is None:
+        values["_name_or_path"] = model_name(str(options.model))  # so that converted files are known as well
     given = take_keys(values)
     words = read_words(given, values, declared, reranker, options.labels)
     pooler_config = options.pooler_config or PoolerConfig()
@@ -257,7 +256,7 @@ def _head_rows(words: Words, files: TokenizerFiles) -> HeadRows:
     ids = tuple(token_id(files.backend, text, whole=words.whole) for text in words.texts)
     if len(set(ids)) < len(ids):
         raise ConfigError(f"{words.reason}: {list(words.texts)} are not all different tokens: {list(ids)}")
-    return HeadRows(ids, words.method)
+    return HeadRows(ids, words.method, words.divisor)
 
 
 def _head_reason(words: Words | None, rows: HeadRows | None) -> str:

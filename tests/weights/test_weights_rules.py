@@ -18,6 +18,8 @@ ONE = np.arange(24).reshape(4, 6)
         ("pick:2:0:2", [ONE], ONE[[2, 0, 2]]),
         ("difference:3:1", [ONE.astype(np.float16)], (ONE[1] - ONE[3]).astype(np.float32)[None]),
         ("difference:0:1", [np.float16([1, 60000])], np.float32([59999])),
+        ("pick:1:3|divide:5", [ONE], ONE[[1, 3]].astype(np.float32) / np.float32(5)),
+        ("divide:2", [ONE], ONE / np.float32(2)),
         ("rows:0:4", [ONE], ONE),
         ("transpose|rows:2:5", [ONE], ONE.T[2:5]),
         ("group_rows:2:0:1", [ONE], ONE[[0, 2]]),
