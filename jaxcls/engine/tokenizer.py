@@ -60,6 +60,9 @@ def open_tokenizer(checkpoint: Checkpoint, options: EngineConfig) -> TextTokeniz
     )
 
 
+_JOINED = "as the tokenizer joins them; refused if it puts nothing between"
+
+
 def pair_prompt(checkpoint: Checkpoint, options: EngineConfig) -> str:
     """What pairs are put into, for people."""
     if options.prompt_template is not None or options.chat_template is not None:
@@ -68,7 +71,7 @@ def pair_prompt(checkpoint: Checkpoint, options: EngineConfig) -> str:
         return f"the prompt {checkpoint.reranker.template} (known by the model's name)"
     if checkpoint.concatenates:
         return "one text after the other (use_sep_token)"
-    return "refused without a template" if checkpoint.head_rows is not None else "as the tokenizer joins them"
+    return "refused without a template" if checkpoint.head_rows is not None else _JOINED
 
 
 Templates: TypeAlias = tuple[Template | PromptError | None, Template | PromptError | None]

@@ -35,10 +35,12 @@ class ChatTemplate:
         """
         from jinja2 import TemplateError
 
+        # What operations on the messages can raise, besides what the template says itself.
+        problems = (TemplateError, TypeError, ValueError, LookupError, ArithmeticError)
         given = {"tools": None, "add_generation_prompt": False, **self.special, **variables}
         try:
             return self._compiled.render(messages=list(messages), **given)
-        except TemplateError as error:
+        except problems as error:
             raise PromptError(f"the chat template refuses this conversation: {error}") from None
 
     @functools.cached_property

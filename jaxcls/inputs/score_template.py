@@ -95,6 +95,10 @@ SCORE_TEMPLATES: dict[str, TextTemplate] = {
 }
 
 
+# Texts that a template shows only where it shows what it is given.
+_PROBES = ("what query is this", "what document is this")
+
+
 @dataclasses.dataclass(frozen=True)
 class JinjaTemplate:
     """A user's Jinja template, which finds the texts in messages with the roles "query" and "document".
@@ -117,6 +121,16 @@ class JinjaTemplate:
         """See Template."""
         if unread := sorted(variables.keys() - self.chat.variables):
             raise ConfigError(f"the chat template does not read {', '.join(unread)}")
+        try:
+            prompt = self._render({"text": _PROBES[0], "text_pair": _PROBES[1]}, variables).lower()
+        except PromptError as error:
+            raise ConfigError(f"as a prompt for pairs, {error.message}") from None
+        for probe, role in zip(_PROBES, ("query", "document"), strict=True):
+            if probe not in prompt:
+                raise ConfigError(
+                    f"the chat_template leaves the {role} out, so that it would not matter: it finds it in the message "
+                    f"whose role is {role!r}"
+                )
 
     def _render(self, texts: Texts, variables: Mapping[str, Any]) -> str:
         messages = [{"role": "query", "content": texts["text"]}, {"role": "document", "content": texts["text_pair"]}]

@@ -1,6 +1,7 @@
 """What is read from a row: which columns, what they must hold, and what they make together."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +52,7 @@ def _is_list(value: Any, of: Callable[[Any], bool]) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 TEXT = Kind("text", lambda value: isinstance(value, str))
