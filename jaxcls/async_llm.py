@@ -16,7 +16,7 @@ from jaxcls.embed import embed_call, token_embed_call
 from jaxcls.engine.call import Call, error_of
 from jaxcls.engine.engine import Engine
 from jaxcls.engine.pipeline import OnError, RequestBuilder, check_on_error
-from jaxcls.engine.request import Finished, Outcome, Request
+from jaxcls.engine.request import Finished, Outcome, Request, first_equal
 from jaxcls.engine.setup import Model, load_model
 from jaxcls.engine.stats import Stats
 from jaxcls.errors import JaxclsError, PromptError
@@ -37,7 +37,7 @@ from jaxcls.outputs import (
 )
 from jaxcls.pooling_params import PoolingParams
 from jaxcls.reward import conversations, reward_call
-from jaxcls.score import Ranking, ScoreInput, ScoreOptions, score_call, score_or_error, score_pairs
+from jaxcls.score import Ranking, ScoreInput, ScoreOptions, inputs, score_call, score_or_error, score_pairs
 from jaxcls.spans import Aggregation
 from jaxcls.token_classify import token_classify_call
 from jaxcls.zero_shot import HYPOTHESIS, zero_shot_call
@@ -186,8 +186,9 @@ class AsyncLLM:
     ) -> list[RerankResult]:
         """See `LLM.rerank`."""
         ranking = Ranking(top_n, score_threshold, return_documents)
-        outputs = await self.score(query, documents, on_error=on_error, **options)
-        return ranking.of(list(map(score_or_error, outputs)), documents)
+        texts = inputs(documents, "documents")
+        outputs = await self.score(query, texts, on_error=on_error, **options)
+        return ranking.of(list(map(score_or_error, outputs)), texts)
 
     def close(self) -> None:
         """Stops the engine thread; calls that still wait fail."""
@@ -208,7 +209,7 @@ class AsyncLLM:
         for owner, request in zip(owners, built, strict=True):
             if on_error == "raise" and isinstance(request, PromptError):
                 raise error_of(owner, request)
-        outcomes = iter(await self._outcomes(built))
+        outcomes = iter(await self._outcomes(built, first_equal(built) if call.repeats else range(len(built))))
         outputs = [
             call.output(index, item, list(itertools.islice(outcomes, count)))
             for index, (item, count) in enumerate(zip(items, counts, strict=True))
@@ -218,18 +219,20 @@ class AsyncLLM:
             raise error
         return outputs
 
-    async def _outcomes(self, built: Sequence[Request | PromptError]) -> list[Outcome]:
-        futures = [None if isinstance(b, PromptError) else self._worker.submit(b) for b in built]
-        waiting = [asyncio.wrap_future(f) for f in futures if f is not None]
-        finished = iter(await asyncio.gather(*waiting))
-        outcomes = []
-        for index, request in enumerate(built):
-            if isinstance(request, PromptError):
-                outcomes.append(Outcome(index, [], None, request))
-            else:
-                row: Finished = next(finished)
-                outcomes.append(Outcome(index, request.tokens.token_ids, row, row.error))
-        return outcomes
+    async def _outcomes(self, built: Sequence[Request | PromptError], same: Sequence[int]) -> list[Outcome]:
+        """The outcome of each; `same` says whose rows it has."""
+        futures = {
+            index: asyncio.wrap_future(self._worker.submit(request))
+            for index, (request, first) in enumerate(zip(built, same, strict=True))
+            if index == first and not isinstance(request, PromptError)
+        }
+        rows: dict[int, Finished] = dict(zip(futures, await asyncio.gather(*futures.values()), strict=True))
+        return [
+            Outcome(index, [], None, request)
+            if isinstance(request, PromptError)
+            else Outcome(index, request.tokens.token_ids, rows[first], rows[first].error)
+            for index, (request, first) in enumerate(zip(built, same, strict=True))
+        ]
 
 
 def _build(

@@ -29,7 +29,7 @@ from jaxcls.outputs import (
 )
 from jaxcls.pooling_params import PoolingParams
 from jaxcls.reward import conversations, reward_call
-from jaxcls.score import Ranking, ScoreInput, ScoreOptions, score_call, score_or_error, score_pairs
+from jaxcls.score import Ranking, ScoreInput, ScoreOptions, inputs, score_call, score_or_error, score_pairs
 from jaxcls.spans import Aggregation
 from jaxcls.token_classify import token_classify_call
 from jaxcls.zero_shot import HYPOTHESIS, zero_shot_call
@@ -352,8 +352,9 @@ class LLM:
             ConfigError: a model that scores no pairs, or arguments that do not fit it.
         """
         ranking = Ranking(top_n, score_threshold, return_documents)
-        outputs = self.score(query, documents, use_tqdm=use_tqdm, on_error=on_error, **options)
-        return ranking.of(list(map(score_or_error, outputs)), documents)
+        texts = inputs(documents, "documents")
+        outputs = self.score(query, texts, use_tqdm=use_tqdm, on_error=on_error, **options)
+        return ranking.of(list(map(score_or_error, outputs)), texts)
 
     def warmup(self, *, use_tqdm: UseTqdm = True) -> None:
         """Compiles every bucket of the checkpoint's own task now, so that no later call waits for the compiler."""

@@ -62,7 +62,12 @@ def score_call(model: Model, **options: Unpack[ScoreOptions]) -> Call[ScoringOut
         raise ConfigError(f"scores take no {', '.join(unknown)}; see jaxcls.score.ScoreOptions")
     if model.checkpoint.embedder is None:
         return _cross_encoder_call(model, options)
-    given = sorted(name for name in options.keys() - _FOR_EMBEDDERS if options.get(name))
+    # 0 is what a limit is where there is none.
+    given = sorted(
+        name
+        for name in options.keys() - _FOR_EMBEDDERS
+        if options[name] is not None and not (name.startswith("max_tokens") and options[name] == 0)
+    )
     if given:
         raise ConfigError(
             f"{', '.join(given)}: this model embeds the query and the document by themselves; that is for models that "
@@ -75,8 +80,8 @@ def _cross_encoder_call(model: Model, options: ScoreOptions) -> Call[ScoringOutp
     model.checkpoint.check_task("classify")
     number = _class(model, options.get("label"))
     instruction = options.get("instruction")
-    variables = {**({} if instruction is None else {"instruction": instruction})}
-    variables.update(options.get("chat_template_kwargs") or {})
+    variables = {} if instruction is None else {"instruction": instruction}
+    variables |= options.get("chat_template_kwargs") or {}
     template = _template(model, options.get("chat_template"), variables)
     texts = TextParams(template, variables, _most_tokens(options, model.checkpoint.max_len), "second_first")
 
@@ -93,7 +98,7 @@ def score_pairs(data_1: Any, data_2: Any) -> list[Pair]:
     Raises:
         PromptError: none, or numbers that do not fit.
     """
-    first, second = _listed(data_1, "data_1"), _listed(data_2, "data_2")
+    first, second = inputs(data_1, "data_1"), inputs(data_2, "data_2")
     if len(first) == 1:
         first *= len(second)
     if len(first) != len(second):
@@ -122,9 +127,7 @@ class Ranking:
         if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1):
             raise ConfigError(f"top_n must be at least 1, got {top_n!r}")
 
-    def of(
-        self, scores: Sequence[float | Exception], documents: ScoreInput | Sequence[ScoreInput]
-    ) -> list[RerankResult]:
+    def of(self, scores: Sequence[float | Exception], documents: Sequence[ScoreInput]) -> list[RerankResult]:
         """Scored documents, the best first, equal ones in their order; after them those that failed.
 
         Args:
@@ -133,7 +136,7 @@ class Ranking:
         """
         scored: list[RerankResult] = []
         failed: list[RerankResult] = []
-        for index, (score, document) in enumerate(zip(scores, _listed(documents, "documents"), strict=True)):
+        for index, (score, document) in enumerate(zip(scores, documents, strict=True)):
             if isinstance(score, Exception):
                 failed.append(RerankResult(index, None, error=score))
             elif self.score_threshold is None or score >= self.score_threshold:
@@ -160,7 +163,7 @@ def rerank_call(model: Model, ranking: Ranking, **options: Unpack[ScoreOptions])
         found = [scores.reduce((query, d), rows[i * each : (i + 1) * each]).score for i, d in enumerate(documents)]
         return ranking.of(found, documents)
 
-    return Call(scores.task, output, prompts, scores.params)
+    return Call(scores.task, output, prompts, scores.params, scores.repeats)
 
 
 def score_or_error(output: RequestOutput[ScoringOutput]) -> float | Exception:
@@ -180,13 +183,19 @@ def text_of(item: ScoreInput) -> str:
     if isinstance(item, Mapping) and len(item) == 1:
         content = item.get("text", item.get("content"))
     if isinstance(content, list):
-        kinds = [part.get("type") if isinstance(part, Mapping) else None for part in content]
-        if other := [kind for kind in kinds if kind != "text"]:
-            raise PromptError(f"this model takes texts; a part is of type {other[0]!r}")
-        content = "".join(str(part["text"]) for part in content)
+        content = "".join(map(_part, content))
     if not isinstance(content, str):
         raise PromptError(f'a query or document is a string, {{"text": ...}} or {{"content": ...}}; got {item!r}'[:300])
     return content
+
+
+def _part(part: Any) -> str:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if kind != "text":
+        raise PromptError(f"this model takes texts; a part is of type {kind!r}")
+    if not isinstance(part.get("text"), str):
+        raise PromptError(f"a part of type 'text' needs a 'text', a string; got {part!r}"[:300])
+    return part["text"]
 
 
 def _texts(pair: Pair) -> tuple[str, str]:
@@ -242,7 +251,8 @@ def _most_tokens(options: ScoreOptions, max_len: int) -> dict[Field, int]:
     return most
 
 
-def _listed(data: Any, name: str) -> list[ScoreInput]:
+def inputs(data: Any, name: str) -> list[ScoreInput]:
+    """One input or many -> many. Raises PromptError if there is none."""
     items = [data] if isinstance(data, str | Mapping) else list(data)
     if not items:
         raise PromptError(f"{name} is empty: give one text at least")

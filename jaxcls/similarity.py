@@ -54,7 +54,7 @@ def similarity_call(
         score = alike(query.reduce(item, rows[:1]), document.reduce(item, rows[1:]))
         return ScoringOutput(score, score)
 
-    return Call(query.task, output, prompts, query.params)
+    return Call(query.task, output, prompts, query.params, repeats=True)
 
 
 _Parts = tuple[Call[Any], Call[Any], Callable[[Any, Any], float]]

@@ -61,12 +61,15 @@ class Call(Generic[OutputT]):
         reduce: an item and the rows of all its prompts -> its output.
         expand: an item -> its prompts. A PromptError that it raises, or that stands for a prompt, is the item's.
         params: of the prompts.
+        repeats: whether items may share prompts, so that equal ones are worth looking for: those that wait together are
+            computed once.
     """
 
     task: Task
     reduce: Callable[[Any, Sequence[Finished]], OutputT]
     expand: Callable[[Any], Sequence[EnginePrompt]] = alone
     params: PromptParams = PromptParams()
+    repeats: bool = False
 
     def prompts(self, item: Any) -> Sequence[EnginePrompt]:
         """What the engine runs for an item: one prompt at least, or the error that stands for it."""

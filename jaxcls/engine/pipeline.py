@@ -2,14 +2,14 @@
 
 import dataclasses
 import itertools
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, Literal
 
 from jaxcls.engine.call import Call, EnginePrompt, PromptParams
 from jaxcls.engine.engine import Engine
-from jaxcls.engine.request import Finished, Outcome, Request, Task
+from jaxcls.engine.request import Finished, Outcome, Request, Task, first_equal
 from jaxcls.engine.setup import Model
 from jaxcls.errors import ConfigError, PromptError
 from jaxcls.inputs.prompt import TextPrompt, TokensPrompt, parse_prompt
@@ -129,14 +129,19 @@ class Pipeline(Generic[OutputT]):
 
     def _outcomes(self, engine: Engine, prompts: Iterator[EnginePrompt]) -> Iterator[Outcome]:
         """Outcomes as they come. A window is dispatched whole before the next, so few results wait for their turn."""
+        # Of equal requests the first is computed: its index -> those of the others.
+        others: defaultdict[int, list[int]] = defaultdict(list)
         for requests in self._windows(prompts):
-            for request in requests:
+            same = first_equal(requests) if self._call.repeats else range(len(requests))
+            for position, (request, first) in enumerate(zip(requests, same, strict=True)):
                 if isinstance(request, PromptError):
                     yield Outcome(request.index or 0, [], None, request)
-                else:
+                elif first == position:
                     engine.add(request)
-            yield from map(_outcome, engine.dispatch())
-        yield from map(_outcome, engine.drain())
+                else:
+                    others[request.index - position + first].append(request.index)
+            yield from _outcomes(engine.dispatch(), others)
+        yield from _outcomes(engine.drain(), others)
 
     def _windows(self, prompts: Iterator[EnginePrompt]) -> Iterator[list[Request | PromptError]]:
         """Built windows, the next one in preparation; what fits in one is built here, without a thread."""
@@ -157,6 +162,9 @@ class Pipeline(Generic[OutputT]):
                 yield ahead.result()
 
 
-def _outcome(finished: Finished) -> Outcome:
-    request = finished.request
-    return Outcome(request.index, request.tokens.token_ids, finished, finished.error)
+def _outcomes(finished: Iterable[Finished], others: dict[int, list[int]]) -> Iterator[Outcome]:
+    """The outcomes of requests, and of those that are equal to them."""
+    for one in finished:
+        request = one.request
+        for index in (request.index, *others.pop(request.index, ())):
+            yield Outcome(index, request.tokens.token_ids, one, one.error)

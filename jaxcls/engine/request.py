@@ -1,10 +1,12 @@
 """One sequence on its way through the engine."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
+from jaxcls.errors import PromptError
 from jaxcls.inputs.prompt import TokensPrompt
 
 Task = Literal["classify", "token_classify", "embed", "token_embed"]
@@ -37,9 +39,25 @@ class Request:
         """Length of the sequence."""
         return len(self.tokens.token_ids)
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What decides its rows."""
+        types, tokens = self.tokens.token_type_ids, self.tokens
+        kind = (tokens.num_unseen, self.use_activation, self.task, self.dimensions)
+        return (tuple(tokens.token_ids), None if types is None else tuple(types), *kind)
+
     def ordered(self, order: int) -> "Request":
         """The same request under another order."""
         return dataclasses.replace(self, order=order)
+
+
+def first_equal(requests: Sequence[Request | PromptError]) -> list[int]:
+    """For each, the position of the first that has the same rows: mostly its own."""
+    known: dict[tuple[object, ...], int] = {}
+    return [
+        position if isinstance(request, PromptError) else known.setdefault(request.key, position)
+        for position, request in enumerate(requests)
+    ]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

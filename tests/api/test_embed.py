@@ -331,6 +331,8 @@ def test_scores_are_those_of_the_embeddings(llm: LLM, tmp_path: Path) -> None:
     assert best.index == int(np.argmax(expected))
     with pytest.raises(ConfigError, match="instruction, max_tokens_per_doc: this model embeds the query and the docum"):
         llm.score(TEXTS[0], documents, instruction="find", max_tokens_per_doc=3)
+    with pytest.raises(ConfigError, match="label: this model embeds"):
+        llm.score(TEXTS[0], documents, label=0)
     for name, function in {
         "dot": lambda a, b: a @ b,
         "euclidean": lambda a, b: -np.linalg.norm(a - b),
@@ -356,3 +358,23 @@ def test_late_interaction_scores(late: LLM) -> None:
     expected = [maxsim(query.outputs.embeddings, out.outputs.embeddings) for out in found if out.outputs]
     outputs = late.score(TEXTS[0], documents, use_tqdm=False)
     np.testing.assert_allclose([out.outputs.score for out in outputs if out.outputs], expected, atol=1e-4)
+
+
+def test_a_query_beside_many_documents_is_embedded_once(llm: LLM, path: Path, late: LLM) -> None:
+    documents = [*TEXTS[1:4], TEXTS[1]]
+    for model in (llm, late):
+        apart = [model.score(TEXTS[0], document, use_tqdm=False)[0].outputs for document in documents]
+        before = model.stats.prompts
+        outputs = model.score(TEXTS[0], documents, use_tqdm=False)
+        assert model.stats.prompts - before == 1 + 3
+        expected = [output.score for output in apart if output]
+        np.testing.assert_allclose([out.outputs.score for out in outputs if out.outputs], expected, atol=1e-5)
+
+    async def run() -> tuple[list[Any], int]:
+        async with AsyncLLM(path) as model:
+            return await model.score(TEXTS[0], documents), model.stats.prompts
+
+    outputs, computed = asyncio.run(run())
+    assert computed == 1 + 3
+    expected = [out.outputs.score for out in llm.score(TEXTS[0], documents, use_tqdm=False) if out.outputs]
+    np.testing.assert_allclose([out.outputs.score for out in outputs], expected, atol=1e-5)

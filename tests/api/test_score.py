@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from jaxcls import LLM, AsyncLLM, PoolingParams
+from jaxcls.engine.converted import convert
+from jaxcls.engine.export import export
 from jaxcls.errors import CheckpointError, ConfigError, PromptError
 from jaxcls.info import describe
 from tests.api.test_words import write_language_model
@@ -77,6 +80,7 @@ def test_what_is_paired(reranker: LLM) -> None:
         (([], ["blue"]), "data_1 is empty"),
         (("a", []), "data_2 is empty"),
         (("a", [7]), "a query or document is a string"),
+        (("a", {"content": [{"type": "text"}]}), "a part of type 'text' needs a 'text'"),
         (("a", {"content": [{"type": "image_url", "image_url": {"url": "x"}}]}), "takes texts; a part is of type 'im"),
     ],
 )
@@ -115,6 +119,7 @@ def test_ranking(reranker: LLM) -> None:
         reranker.rerank(QUERY, DOCUMENTS, top_n=0)
     with pytest.raises(PromptError, match="is empty"):
         reranker.rerank(QUERY, [])
+    assert reranker.rerank(QUERY, iter(DOCUMENTS), use_tqdm=False) == results  # type: ignore[arg-type]
 
 
 def test_a_document_scores_the_same_alone_and_among_others(reranker: LLM, language_model: Path) -> None:
@@ -203,11 +208,17 @@ def test_templates_of_call_constructor_and_model(language_model: Path, reranker_
 
 
 def test_a_renamed_conversion_keeps_its_prompt(language_model: Path, tmp_path: Path) -> None:
-    from jaxcls.engine.export import export
-
+    """Also where config.json names another place that it came from."""
+    model = tmp_path / language_model.name
+    shutil.copytree(language_model, model)
+    config = json.loads((model / "config.json").read_text())
     expected = scores(LLM(language_model), QUERY, DOCUMENTS)
-    exported = export(language_model, tmp_path / "out")
-    np.testing.assert_allclose(scores(LLM(exported), QUERY, DOCUMENTS), expected, atol=1e-6)
+    for number, origin in enumerate(({}, {"_name_or_path": "/somewhere/checkpoint-500"})):
+        (model / "config.json").write_text(json.dumps({**config, **origin}))
+        exported = export(model, tmp_path / f"out{number}")
+        np.testing.assert_allclose(scores(LLM(exported), QUERY, DOCUMENTS), expected, atol=1e-6)
+        # A name, and nothing of where it was.
+        assert json.loads((exported / "config.json").read_text())["_name_or_path"] == language_model.name
 
 
 def test_a_pair_with_nothing_between_its_texts(tmp_path: Path) -> None:
@@ -230,6 +241,14 @@ def test_a_pair_with_nothing_between_its_texts(tmp_path: Path) -> None:
         LLM(path, hf_overrides={"use_sep_token": "no"})
 
 
+def test_a_snapshot_in_the_hubs_cache_is_known_by_its_repository(language_model: Path, tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--Qwen--Qwen3-Reranker-0.6B" / "snapshots" / "0123abcd"
+    shutil.copytree(language_model, snapshot)
+    expected = scores(LLM(language_model), QUERY, DOCUMENTS)
+    np.testing.assert_allclose(scores(LLM(snapshot), QUERY, DOCUMENTS), expected, atol=1e-6)
+    assert describe(snapshot).problems is None
+
+
 def test_zerank_divides_its_logit(tmp_path: Path) -> None:
     """Its author's score is a sigmoid of a fifth of the logit of "Yes"."""
     path = write_language_model(tmp_path / "zerank-2", tied=True)
@@ -239,11 +258,16 @@ def test_zerank_divides_its_logit(tmp_path: Path) -> None:
     tokenizer.add_special_tokens(MARKERS)
     tokenizer.save(str(path / "tokenizer.json"))
     words = {"classifier_from_token": ["Yes"], "method": "no_post_processing"}
-    plain = LLM(path, hf_overrides=words, pooler_config={"logit_sigma": 1.0})
+    plain = LLM(path, hf_overrides=words)
     [whole], [fifth] = plain.score(QUERY, "blue", use_tqdm=False), LLM(path).score(QUERY, "blue", use_tqdm=False)
     assert whole.outputs is not None
     assert fifth.outputs is not None
-    assert fifth.outputs.logit == pytest.approx(whole.outputs.logit / 5, rel=1e-6)
+    assert fifth.outputs.logit == pytest.approx(whole.outputs.logit / 5, rel=1e-5)
+    # What is converted from it scores the same.
+    for write in (export, convert):
+        [same] = LLM(write(path, tmp_path / write.__name__)).score(QUERY, "blue", use_tqdm=False)
+        assert same.outputs is not None
+        assert same.outputs.logit == pytest.approx(fifth.outputs.logit, rel=1e-5)
 
 
 def test_a_head_of_zeros_is_refused(tmp_path: Path) -> None:
@@ -267,11 +291,25 @@ def test_what_info_says_of_pairs(reranker_path: Path, language_model: Path, tmp_
     other = write_language_model(tmp_path / "other", tied=True)
     words: Any = {"hf_overrides": {"classifier_from_token": ["cat", "dog"], "method": "from_2_way_softmax"}}
     joined: Any = {"hf_overrides": {"use_sep_token": False}}
-    assert describe(reranker_path).pairs == "as the tokenizer joins them"
+    assert describe(reranker_path).pairs == "as the tokenizer joins them; refused if it puts nothing between"
     assert describe(reranker_path, chat_template="zerank").pairs == "chat_template"
     assert describe(reranker_path, **joined).pairs == "one text after the other (use_sep_token)"
     assert describe(language_model).pairs == "the prompt qwen3-reranker (known by the model's name)"
     assert describe(other, **words).pairs == "refused without a template"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{{ messages[0].content }} and nothing else", "leaves the document out, so that it would not matter"),
+        ("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}", "leaves the query out"),
+        ("{{ raise_exception('roles must alternate') }}", "as a prompt for pairs, .* roles must alternate"),
+        ("{{ messages[0].content + 1 }}", "as a prompt for pairs, the chat template refuses"),
+    ],
+)
+def test_a_template_that_shows_no_pair_is_refused(reranker: LLM, source: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        reranker.score(QUERY, DOCUMENTS, chat_template=source)
 
 
 def test_async(reranker: LLM, reranker_path: Path) -> None:

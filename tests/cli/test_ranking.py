@@ -149,6 +149,8 @@ def test_judgements_in_a_file(model: Path, llm: LLM, tmp_path: Path) -> None:
     assert wrong.exit_code == 2
     assert "line 1: not a judgement but '7 b 2'" in wrong.stderr
     assert "give either" in jaxcls("evaluate", target).stderr
+    target.write_text('{"results": [{"index": 0, "score": 1.0}], "relevances": [NaN]}\n')
+    assert json.loads(jaxcls("evaluate", target, "--relevances-column", "relevances").stdout)["bad"] == 1
 
 
 def test_bad_rows_stand_in_their_place(model: Path, tmp_path: Path) -> None:
