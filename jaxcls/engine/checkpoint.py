@@ -263,7 +263,8 @@ def _head_reason(words: Words | None, rows: HeadRows | None) -> str:
     if rows is None:
         return "the checkpoint's own"
     who = "returned_token_ids" if words is None else f"{words.reason}, {', '.join(map(repr, words.texts))}"
-    return f"rows {', '.join(map(str, rows.token_ids))} of the output matrix, {rows.method} ({who})"
+    divided = "" if rows.divisor == 1 else f" divided by {rows.divisor}"
+    return f"rows {', '.join(map(str, rows.token_ids))} of the output matrix{divided}, {rows.method} ({who})"
 
 
 def _set_labels(values: dict[str, Any], names: tuple[str, ...], reason: str) -> None:

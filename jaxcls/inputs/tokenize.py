@@ -158,8 +158,8 @@ class TextTokenizer:
         limit = None if option.max_tokens is None else option.max_tokens - (self.score_token_id is not None)
         if limit is not None and sum(map(len, encodings)) > limit:
             return self._truncate(pieces, option, limit)
-        ids = [i for encoding in encodings for i in encoding.ids]
-        types = [i for encoding in encodings for i in encoding.type_ids] if self._has_types else None
+        ids = _joined([encoding.ids for encoding in encodings])
+        types = _joined([encoding.type_ids for encoding in encodings]) if self._has_types else None
         return TokensPrompt(self._ended(ids), types)
 
     @property
@@ -252,6 +252,10 @@ class TextTokenizer:
         if types is not None and any(types) and (min(types) < 0 or max(types) >= self.num_token_types):
             raise PromptError(f"token_type_ids must be below {self.num_token_types} for this model, got {max(types)}")
         return tokens
+
+
+def _joined(parts: list[list[int]]) -> list[int]:
+    return parts[0] if len(parts) == 1 else list(itertools.chain.from_iterable(parts))
 
 
 def _without(items: list[int], cut: set[int]) -> list[int]:

@@ -263,6 +263,7 @@ def test_zerank_divides_its_logit(tmp_path: Path) -> None:
     assert whole.outputs is not None
     assert fifth.outputs is not None
     assert fifth.outputs.logit == pytest.approx(whole.outputs.logit / 5, rel=1e-5)
+    assert "of the output matrix divided by 5" in describe(path).head
     # What is converted from it scores the same.
     for write in (export, convert):
         [same] = LLM(write(path, tmp_path / write.__name__)).score(QUERY, "blue", use_tqdm=False)
