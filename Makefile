@@ -21,7 +21,8 @@ test: .venv/test.stamp
 
 parity: .venv-parity/stamp
 	$(PARITY_BIN)/python -m tests.parity.live --check
-	$(PARITY_BIN)/python -m pytest -q tests/parity/test_pipelines.py tests/parity/test_cross_encoder.py tests/real
+	$(PARITY_BIN)/python -m pytest -q tests/parity/test_pipelines.py tests/parity/test_cross_encoder.py \
+	  tests/parity/test_embedders.py tests/real
 
 # One small model against the peers of one environment: minutes.
 bench: .bench/short.stamp
