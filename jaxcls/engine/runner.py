@@ -1,18 +1,22 @@
 """The compiled step: weights and a packed batch in, scores out."""
 
+import dataclasses
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from jaxcls.engine.load import AbstractModel
+from jaxcls.engine.paging import PoolShape
 from jaxcls.engine.request import Task
 from jaxcls.engine.stats import Stats
-from jaxcls.layers.packed import PackedBatch
+from jaxcls.errors import JaxclsError
+from jaxcls.layers.packed import PackedBatch, PagePool
 from jaxcls.pooling.pooler import Pooler, PoolerOutput
 
 _ALIGNMENT = 64  # bytes; what jax asks of an array on CPU that it does not copy
@@ -33,7 +37,9 @@ class ModelRunner:
             other at the end of an operation.
     """
 
-    def __init__(self, model: AbstractModel, poolers: Mapping[Task, Pooler], stats: Stats):
+    def __init__(
+        self, model: AbstractModel, poolers: Mapping[Task, Pooler], stats: Stats, pool: PoolShape | None = None
+    ):
         self.graphdef = model.graphdef
         on_cpu = jax.default_backend() == "cpu"
         self.streams = 2 if on_cpu else 1
@@ -43,13 +49,16 @@ class ModelRunner:
         # Programs take the parameters as a list: flattening an nnx State takes Python 0.1 ms a step.
         self._specs, structure = jax.tree.flatten(model.state)
         self._steps = {
-            task: jax.jit(_step(model.graphdef, structure, pooler), static_argnames="batch_structure")
+            task: jax.jit(
+                _step(model.graphdef, structure, pooler, pool), static_argnames="batch_structure", donate_argnums=2
+            )
             for task, pooler in poolers.items()
         }
         self._stats = stats
         self._pool = ThreadPoolExecutor(self.streams, thread_name_prefix="jaxcls-step")
         self._programs: dict[tuple[Task, Any], Future[Any]] = {}
         self._lock = threading.Lock()
+        self._pages = None if pool is None else DevicePages(pool)
 
     @property
     def state(self) -> Any:
@@ -68,20 +77,41 @@ class ModelRunner:
         """
         self._pool.submit(self._program, batch, task, first_run=self.streams > 1)
 
-    def run(self, batch: PackedBatch, task: Task, *, alone: bool = False) -> "Future[PoolerOutput]":
+    @property
+    def pages_generation(self) -> int:
+        """How many times the contents of the pages were lost."""
+        return 0 if self._pages is None else self._pages.generation
+
+    def lose_pages(self) -> None:
+        """A step that was planned will not run: what it was to leave in the pages is not there."""
+        if self._pages is not None:
+            self._pages.lose()
+
+    def run(
+        self, batch: PackedBatch, task: Task, *, alone: bool = False, generation: int = 0
+    ) -> "Future[PoolerOutput]":
         """Starts one step; compiles on the first batch of a shape, which it waits for.
 
-        `alone` says that no other step runs or is about to: it then needs no thread of its own.
+        Steps with pages run one after another, in the order of these calls.
+
+        Args:
+            batch: what is computed.
+            task: what is pooled.
+            alone: no other step runs or is about to: it then needs no thread of its own.
+            generation: of the pages, when the step was planned.
         """
         program = self._program(batch, task)
+        if batch.tables is not None and self._pages is not None:
+            pages, weights, arrays = self._pages, self._weights, jax.tree.leaves(batch)
+            return pages.thread.submit(pages.run, lambda array: program(weights, arrays, array), generation)
         if not alone:
             return self._pool.submit(self._run, program, batch)
         result: Future[PoolerOutput] = Future()
-        result.set_result(program(self._weights, jax.tree.leaves(batch)))
+        result.set_result(program(self._weights, jax.tree.leaves(batch), None)[0])
         return result
 
     def _run(self, program: Any, batch: PackedBatch) -> PoolerOutput:
-        output = program(self._weights, jax.tree.leaves(batch))
+        output, _ = program(self._weights, jax.tree.leaves(batch), None)
         return jax.block_until_ready(output) if self.streams > 1 else output
 
     def _program(self, batch: PackedBatch, task: Task, *, first_run: bool = False) -> Any:
@@ -95,10 +125,11 @@ class ModelRunner:
             return found.result()
         try:
             arrays, structure = jax.tree.flatten(batch)
-            lowered = self._steps[task].lower(self._specs, arrays, batch_structure=structure)
+            pages = None if batch.tables is None or self._pages is None else self._pages.spec
+            lowered = self._steps[task].lower(self._specs, arrays, pages, batch_structure=structure)
             program = lowered.compile(self._compiler_options)
             if first_run:
-                jax.block_until_ready(program(_zeros(self._specs), arrays))
+                jax.block_until_ready(program(_zeros(self._specs), arrays, None))
         except BaseException as error:
             del self._programs[key]
             made.set_exception(error)
@@ -107,14 +138,53 @@ class ModelRunner:
         return program
 
 
-def _step(graphdef: Any, structure: Any, pooler: Pooler) -> Any:
-    def step(weights: list[jax.Array], arrays: list[jax.Array], batch_structure: Any) -> PoolerOutput:
+class DevicePages:
+    """The pool of pages, made when it is first needed; each step takes it and leaves it changed.
+
+    Attributes:
+        spec: its shape and dtype.
+        thread: where the steps that use it run, one after another.
+        generation: how many times its contents were lost. A step that was planned before is an error.
+    """
+
+    def __init__(self, pool: PoolShape):
+        self.spec = jax.ShapeDtypeStruct(pool.shape, pool.dtype)
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="jaxcls-pages")
+        self.generation = 0
+        self._array: jax.Array | None = None
+
+    def run(self, step: Callable[[jax.Array], tuple[PoolerOutput, jax.Array]], generation: int) -> PoolerOutput:
+        """Runs a step over the pool, and waits for it on a CPU."""
+        if generation != self.generation:
+            raise JaxclsError("a step failed that was to leave in the pool what this one needs: try again")
+        array = jnp.zeros(self.spec.shape, self.spec.dtype) if self._array is None else self._array
+        self._array = None
+        try:
+            output, self._array = step(array)
+            # A step that fails on the device is known to have failed before the next one reads what it left.
+            return jax.block_until_ready(output)
+        except BaseException:
+            self.lose()
+            raise
+
+    def lose(self) -> None:
+        """Counts a loss."""
+        self._array = None
+        self.generation += 1
+
+
+def _step(graphdef: Any, structure: Any, pooler: Pooler, pool: PoolShape | None) -> Any:
+    def step(
+        weights: list[jax.Array], arrays: list[jax.Array], pages: jax.Array | None, batch_structure: Any
+    ) -> tuple[PoolerOutput, jax.Array | None]:
         batch: PackedBatch = jax.tree.unflatten(batch_structure, arrays)
+        held = None if pages is None or pool is None else PagePool(pages, pool.num_layers)
+        batch = dataclasses.replace(batch, pool=held)
         model = nnx.merge(graphdef, jax.tree.unflatten(structure, weights))
         with jax.named_scope("model"):
             hidden = model(batch)
         with jax.named_scope("pooler"):
-            return pooler(hidden, batch, model.head)
+            return pooler(hidden, batch, model.head), None if held is None else held.pages
 
     return step
 
