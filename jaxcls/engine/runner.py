@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from jaxcls.engine.load import AbstractModel
+from jaxcls.engine.programs import SavedPrograms
 from jaxcls.engine.request import Task
 from jaxcls.engine.stats import Stats
 from jaxcls.layers.packed import PackedBatch
@@ -33,19 +34,23 @@ class ModelRunner:
             other at the end of an operation.
     """
 
-    def __init__(self, model: AbstractModel, poolers: Mapping[Task, Pooler], stats: Stats):
+    def __init__(
+        self,
+        model: AbstractModel,
+        poolers: Mapping[Task, Pooler],
+        stats: Stats,
+        saved: SavedPrograms | None = None,
+    ):
         self.graphdef = model.graphdef
         on_cpu = jax.default_backend() == "cpu"
         self.streams = 2 if on_cpu else 1
-        self._compiler_options = _LEAST_MEMORY if on_cpu else None
+        self._compiler_options = compiler_options(jax.default_backend())
+        self._saved = saved
         self._state: Any = None
         self._weights: list[jax.Array] = []
         # Programs take the parameters as a list: flattening an nnx State takes Python 0.1 ms a step.
         self._specs, structure = jax.tree.flatten(model.state)
-        self._steps = {
-            task: jax.jit(_step(model.graphdef, structure, pooler), static_argnames="batch_structure")
-            for task, pooler in poolers.items()
-        }
+        self._steps = {task: make_step(model.graphdef, structure, pooler) for task, pooler in poolers.items()}
         self._stats = stats
         self._pool = ThreadPoolExecutor(self.streams, thread_name_prefix="jaxcls-step")
         self._programs: dict[tuple[Task, Any], Future[Any]] = {}
@@ -90,13 +95,16 @@ class ModelRunner:
         made: Future[Any] = Future()
         with self._lock:
             found = self._programs.setdefault(key, made)
-            self._stats.compiles += found is made
         if found is not made:
             return found.result()
         try:
             arrays, structure = jax.tree.flatten(batch)
-            lowered = self._steps[task].lower(self._specs, arrays, batch_structure=structure)
-            program = lowered.compile(self._compiler_options)
+            program = None if self._saved is None else self._saved.load(task, batch, len(self._specs))
+            if program is None:
+                with self._lock:
+                    self._stats.compiles += 1
+                lowered = self._steps[task].lower(self._specs, arrays, batch_structure=structure)
+                program = lowered.compile(self._compiler_options)
             if first_run:
                 jax.block_until_ready(program(_zeros(self._specs), arrays))
         except BaseException as error:
@@ -107,7 +115,14 @@ class ModelRunner:
         return program
 
 
-def _step(graphdef: Any, structure: Any, pooler: Pooler) -> Any:
+def compiler_options(platform: str) -> dict[str, Any] | None:
+    """What the steps of a platform are compiled with."""
+    return _LEAST_MEMORY if platform == "cpu" else None
+
+
+def make_step(graphdef: Any, structure: Any, pooler: Pooler) -> Any:
+    """The jitted step: leaves of the weights, whose tree is `structure`, and of a batch (`batch_structure`) -> rows."""
+
     def step(weights: list[jax.Array], arrays: list[jax.Array], batch_structure: Any) -> PoolerOutput:
         batch: PackedBatch = jax.tree.unflatten(batch_structure, arrays)
         model = nnx.merge(graphdef, jax.tree.unflatten(structure, weights))
@@ -116,7 +131,7 @@ def _step(graphdef: Any, structure: Any, pooler: Pooler) -> Any:
         with jax.named_scope("pooler"):
             return pooler(hidden, batch, model.head)
 
-    return step
+    return jax.jit(step, static_argnames="batch_structure")
 
 
 def _zeros(specs: list[jax.ShapeDtypeStruct]) -> list[jax.Array]:

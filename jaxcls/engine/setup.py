@@ -12,11 +12,13 @@ from jaxcls.engine.buckets import Ladder
 from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint
 from jaxcls.engine.converted import load_weights
 from jaxcls.engine.load import abstract_model, check_head, ladder, set_compilation_cache, with_weights
+from jaxcls.engine.programs import SavedPrograms, describe
 from jaxcls.engine.request import Finished
 from jaxcls.engine.runner import ModelRunner
 from jaxcls.engine.stats import Stats
 from jaxcls.engine.tokenizer import open_tokenizer
 from jaxcls.inputs.tokenize import TextTokenizer
+from kernels_pallas.platform import device_kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +45,10 @@ def load_model(options: EngineConfig) -> Model:
     set_compilation_cache(options.compilation_cache_dir)
     abstract = abstract_model(checkpoint, options)
     shapes, stats = ladder(checkpoint, options, abstract.dtype), Stats()
-    runner = ModelRunner(abstract, {task: checkpoint.pooler(task) for task in checkpoint.tasks}, stats)
+    saved = None
+    if options.programs_dir is not None:
+        saved = SavedPrograms(options.programs_dir, describe(checkpoint, abstract, device_kind()))
+    runner = ModelRunner(abstract, {task: checkpoint.pooler(task) for task in checkpoint.tasks}, stats, saved)
     runner.prepare(empty_batch(shapes.buckets[0]), checkpoint.tasks[0])
     tokenizer = open_tokenizer(checkpoint, options)
     arrays = load_weights(checkpoint, abstract, options)

@@ -139,5 +139,5 @@ def _fits(shape: tuple[int, ...], row_groups: tuple[RowGroup, ...], num_heads: i
 
 
 def exact_on_cpu(head_dim: int, dtype: DTypeLike) -> bool:
-    """Whether this process runs on a CPU where the kernel computes attention: nothing masked, rows are irrelevant."""
-    return jax.default_backend() == "cpu" and cpu.unsupported(head_dim, dtype, None) is None
+    """Whether programs are traced for a CPU whose kernel computes attention: nothing masked, rows are irrelevant."""
+    return traced_for() == "cpu" and cpu.unsupported(head_dim, dtype, None) is None

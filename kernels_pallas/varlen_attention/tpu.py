@@ -16,13 +16,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from kernels_pallas import online_softmax
-from kernels_pallas.blocks import block_sizes, largest_power_of_two
+from kernels_pallas.blocks import LANES, attention_bytes, block_sizes, largest_power_of_two
 from kernels_pallas.platform import device_kind
 from kernels_pallas.varlen_attention import xla
 
 RowGroups = tuple[tuple[int, int], ...]
-# Lanes of a register: blocks of keys, and so the tokens, are a multiple of it.
-LANES = 128
 # Rows of a register tile in bfloat16: the fewest queries.
 _SUBLANES = 16
 # Pairs of blocks whose numbers fit in scalar memory, 1 MiB on every generation.
@@ -71,7 +69,7 @@ def choose_blocks(
     queries = max(largest_power_of_two(tokens, min(sizes["queries"], longest)), _SUBLANES)
 
     def fits(queries: int, heads: int) -> bool:
-        return _vmem_bytes(Blocks(queries, keys, heads), group, head_dim, dtype) <= sizes["vmem_mib"] * _MIB
+        return attention_bytes(group * queries, keys, heads, queries, head_dim, dtype) <= sizes["vmem_mib"] * _MIB
 
     while queries > _SUBLANES and not fits(queries, 1):
         queries //= 2
@@ -81,21 +79,6 @@ def choose_blocks(
     return Blocks(queries, keys, heads)
 
 
-def _vmem_bytes(blocks: Blocks, group: int, head_dim: int, dtype: DTypeLike) -> int:
-    """Fast memory of a step: blocks twice, because the next ones are on their way, running state, and scores."""
-    lanes = _padded(head_dim)
-    rows = group * blocks.queries
-    size = jnp.dtype(dtype).itemsize
-    moving = 2 * blocks.heads * 2 * (rows + blocks.keys) * lanes * size
-    state = blocks.heads * rows * (2 * LANES + lanes) * 4
-    # Float32 scores, their exponentials, those in `dtype`, and a mask; in float32 the operands are also split.
-    scores = rows * blocks.keys * (8 + size) + blocks.queries * blocks.keys * 8
-    split = 3 * (rows + blocks.keys) * lanes * 4 + 3 * rows * blocks.keys * 4 if size == 4 else 0
-    return moving + state + scores + split
-
-
-# jit: traced once for all layers of a model.
-@partial(jax.jit, static_argnames=("row_groups", "scale", "causal", "soft_cap", "interpret"))
 def varlen_attention(
     q: Float[Array, "T N H"],
     k: Float[Array, "T K H"],
@@ -115,7 +98,8 @@ def varlen_attention(
     `interpret` runs the kernel's operations one by one, on any machine.
     """
     of_keys = segment_ids if key_segment_ids is None else key_segment_ids
-    window = None if window is None else jnp.asarray(window, jnp.int32)
+    # An operand, whatever it is: one program for all windows.
+    window = jnp.asarray(jnp.iinfo(jnp.int32).max if window is None else window, jnp.int32)
     options = _Options(row_groups, scale, causal, soft_cap, interpret)
     return _attend(q, k, v, segment_ids, of_keys, window, options)
 
@@ -129,14 +113,16 @@ class _Options:
     interpret: bool
 
 
+# jit: traced once for all layers of a model.
 @partial(jax.custom_vjp, nondiff_argnums=(6,))
+@partial(jax.jit, static_argnums=6)
 def _attend(
     q: Float[Array, "T N H"],
     k: Float[Array, "T K H"],
     v: Float[Array, "T K H"],
     segment_ids: Int[Array, " T"],
     key_segment_ids: Int[Array, " T"],
-    window: Int[Array, ""] | None,
+    window: Int[Array, ""],
     options: _Options,
 ) -> Float[Array, "T N H"]:
     num_tokens, num_heads, head_dim = q.shape
@@ -160,7 +146,7 @@ def _attend(
         name="varlen_attention",
     )(
         *order[:2],
-        jnp.full(1, jnp.iinfo(jnp.int32).max) if window is None else window[None],
+        window[None],
         segments[:, None],
         of_keys[None],
         q.reshape(tokens, kv_heads, group, head_dim).transpose(1, 2, 0, 3),
@@ -173,7 +159,7 @@ def _attend(
 def _visible_pairs(
     segments: Int[Array, " T"],
     of_keys: Int[Array, " T"],
-    window: Int[Array, ""] | None,
+    window: Int[Array, ""],
     blocks: Blocks,
     *,
     causal: bool,
@@ -190,9 +176,8 @@ def _visible_pairs(
     k_first = jnp.arange(visible.shape[1], dtype=jnp.int32) * blocks.keys
     if causal:
         visible &= k_first < q_first + blocks.queries
-    if window is not None:
-        visible &= q_first - (k_first + blocks.keys - 1) < window
-        visible &= k_first - (q_first + blocks.queries - 1) < window
+    visible &= q_first - (k_first + blocks.keys - 1) < window
+    visible &= k_first - (q_first + blocks.queries - 1) < window
     visible = visible.at[:, 0].set(visible[:, 0] | ~visible.any(axis=1))
     q_block, k_block = jnp.nonzero(visible, size=visible.size, fill_value=0)
     return q_block.astype(jnp.int32), k_block.astype(jnp.int32), visible.sum(dtype=jnp.int32)
@@ -286,6 +271,7 @@ def _cost(num_heads: int, head_dim: int, dtype: DTypeLike, values: int, options:
 
 
 def _padded(num_tokens: int) -> int:
+    """Blocks of keys, and so the tokens, are a multiple of the lanes."""
     return -(-num_tokens // LANES) * LANES
 
 
