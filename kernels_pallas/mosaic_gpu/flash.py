@@ -11,7 +11,7 @@ import inspect
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,7 @@ CopyKeys = Callable[[Any, Any, Any], None]
 Refs = tuple[Any, ...]
 
 
+@runtime_checkable
 class Deliver(Protocol):
     """Waits for room in shared memory, then starts the copies of one block."""
 
@@ -49,6 +50,7 @@ class Deliver(Protocol):
         ...
 
 
+@runtime_checkable
 class Keys(Protocol):
     """Where a kernel's blocks of keys and values come from.
 

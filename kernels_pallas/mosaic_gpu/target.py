@@ -10,6 +10,10 @@ import re
 
 import jax
 
+from kernels_pallas.blocks import block_sizes
+from kernels_pallas.mosaic_gpu.tiles import Limits
+from kernels_pallas.platform import device_kind, traced_for
+
 # Multiplication by a warpgroup (wgmma) came with Hopper and left with it: Blackwell's instructions are others.
 CAPABILITY = "9.0"
 _HOPPER = re.compile(r"\b(H100|H200|H800|H20|GH200)\b")
@@ -17,14 +21,15 @@ _HOPPER = re.compile(r"\b(H100|H200|H800|H20|GH200)\b")
 
 def missing_instructions() -> str | None:
     """Why kernels of Hopper's instructions cannot run where this program is traced for; None if they can."""
-    device = jax.sharding.get_abstract_mesh().abstract_device
-    if device is None:
-        device = jax.devices()[0]
-        capability = getattr(device, "compute_capability", None)
+    if traced_for() != "cuda":
+        return f"it needs a Hopper GPU, and this program is for {traced_for()}"
+    if jax.sharding.get_abstract_mesh().abstract_device is not None:
+        capable = _HOPPER.search(device_kind()) is not None
     else:
-        capability = CAPABILITY if _HOPPER.search(device.device_kind) else "another"
-    if device.platform not in ("gpu", "cuda"):
-        return f"it needs a Hopper GPU, and this program is for {device.platform}"
-    if capability != CAPABILITY:
-        return f"it needs compute capability {CAPABILITY} (Hopper), and {device.device_kind} has {capability}"
-    return None
+        capable = jax.devices()[0].compute_capability == CAPABILITY
+    return None if capable else f"it needs a GPU of compute capability {CAPABILITY} (Hopper), not {device_kind()}"
+
+
+def limits_of(op: str) -> Limits:
+    """The block sizes of an op on the device that is traced for."""
+    return Limits(**block_sizes(op, "gpu", device_kind()))

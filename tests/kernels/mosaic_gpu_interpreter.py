@@ -1,4 +1,4 @@
-"""Runs Mosaic GPU kernels on any machine, by jax's interpreter and what it lacks.
+"""Runs Mosaic GPU kernels where there is no GPU, by jax's interpreter and what it lacks.
 
 The interpreter is private to jax and new: it simulates threads, barriers and copies, and detects races, but knows
 neither `run_state` nor loads with a layout nor products of registers. Those are added here, for the tests only.
@@ -13,6 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kernels_pallas.mosaic_gpu.target import missing_instructions
+
 try:
     from jax._src import core as jax_core
     from jax._src.pallas.mosaic.interpret import thread_map
@@ -26,9 +28,18 @@ try:
 except ImportError as error:
     MISSING = f"this jax has no interpreter for Mosaic GPU kernels: {error}"
 
-if MISSING is None and len(os.sched_getaffinity(0)) < 2:
-    # Its threads wait for each other, and XLA has one thread a core.
+# Where the kernels run as they are.
+HOPPER = jax.default_backend() == "gpu" and missing_instructions() is None
+if HOPPER:
+    MISSING = None
+elif MISSING is None and int(os.environ.get("NPROC", len(os.sched_getaffinity(0)))) < 2:
+    # Its threads wait for each other, and XLA has as many as there are cores, or as NPROC says.
     MISSING = "jax's interpreter of Mosaic GPU kernels needs two cores"
+
+
+def where_it_runs(implementation: str) -> contextlib.AbstractContextManager[None]:
+    """What an implementation is called in: for "gpu" the interpreter, if there is no GPU."""
+    return interpreted() if implementation == "gpu" and not HOPPER else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
