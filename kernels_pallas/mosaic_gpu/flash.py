@@ -9,9 +9,8 @@ exponentials. This division is FlashAttention-3's (Shah et al. 2024).
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +20,7 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from kernels_pallas.mosaic_gpu.keys import CopyKeys, CopyValues, Keys
 from kernels_pallas.mosaic_gpu.tiles import ROWS, WARPGROUP_ROWS, Limits, Tiles, Tiling
 
 # What a block of threads may have on Hopper, less what barriers and the compiler take.
@@ -33,49 +33,6 @@ _LOG2_E = math.log2(math.e)
 # scaling rounds differently in one place and another.
 _UNSEEN, _LEAST = -1e30, -1e20
 _MEMORY_REGISTERS, _COMPUTE_REGISTERS = 40, 232
-
-# (destination in shared memory, barrier it arrives at).
-CopyValues = Callable[[Any, Any], None]
-# The same, and a row of float32 that is added to the scores; None where the source adds nothing.
-CopyKeys = Callable[[Any, Any, Any], None]
-Refs = tuple[Any, ...]
-
-
-@runtime_checkable
-class Deliver(Protocol):
-    """Waits for room in shared memory, then starts the copies of one block."""
-
-    def __call__(self, before: Any, keys: CopyKeys, values: CopyValues, end: Any = None) -> None:
-        """Takes how many blocks came before, and of a source with `stale_ends` the first key that is not there."""
-        ...
-
-
-@runtime_checkable
-class Keys(Protocol):
-    """Where a kernel's blocks of keys and values come from.
-
-    Attributes:
-        operands: arrays in global memory that `deliver_all` reads.
-        key_copies: copies that fill one block of keys.
-        value_copies: copies that fill one block of values.
-        adds: whether a row of float32 comes with the keys, and is added to the scores.
-        stale_ends: whether a block may end in slots that hold anything; their values are not multiplied then.
-    """
-
-    @property
-    def operands(self) -> tuple[jax.Array, ...]: ...
-    @property
-    def key_copies(self) -> int: ...
-    @property
-    def value_copies(self) -> int: ...
-    @property
-    def adds(self) -> bool: ...
-    @property
-    def stale_ends(self) -> bool: ...
-
-    def deliver_all(self, refs: Refs, tile: Any, kv_head: Any, first: Any, stop: Any, deliver: Deliver) -> None:
-        """Delivers a tile's blocks, from `first` up to `stop`, in order."""
-        ...
 
 
 def head_padding(head_dim: int) -> int:
@@ -110,6 +67,9 @@ def attend(
     group: int,
     scale: float,
     soft_cap: float | None,
+    pairs: int,
+    read: int,
+    name: str,
 ) -> Float[Array, "T N H"]:
     """Runs the kernel.
 
@@ -121,24 +81,34 @@ def attend(
         group: query heads that share a key.
         scale: factor on q k^T, above zero.
         soft_cap: scores s become soft_cap * tanh(s / soft_cap); None: they stay as they are.
+        pairs: of a query and a key, about as many as there are in a step; for estimates.
+        read: keys, about as many as are read; for estimates.
+        name: of the kernel in profiles.
 
     Returns:
         Weighted values; finite where a query sees nothing.
     """
     num_tokens, num_heads, head_dim = q.shape
     kernel = _Kernel(keys, tiling, head_dim, jnp.dtype(q.dtype), group, scale, soft_cap)
-    # jax 0.10.1 knows it by its old name.
-    out = "out_type" if "out_type" in inspect.signature(plgpu.kernel).parameters else "out_shape"
-    options: dict[str, Any] = {out: jax.ShapeDtypeStruct(q.shape, q.dtype)}
-    return plgpu.kernel(
-        kernel.run,
-        **options,
+    mesh = plgpu.Mesh(
         grid=(num_heads // tiling.heads, num_tokens // tiling.tokens),
         grid_names=("heads", "tile"),
         num_threads=3,
         thread_name="warpgroup",
+    )
+    run: Any = pl.kernel(
+        kernel.run,
+        jax.ShapeDtypeStruct(q.shape, q.dtype),
+        mesh=mesh,
         compiler_params=plgpu.CompilerParams(approx_math=True),
-    )(q, tiles.intervals, tiles.spans, *keys.operands)
+        cost_estimate=pl.CostEstimate(
+            flops=4 * num_heads * pairs * head_dim,
+            bytes_accessed=(2 * q.size + 2 * num_heads // group * head_dim * read) * q.dtype.itemsize,
+            transcendentals=num_heads * pairs,
+        ),
+        name=name,
+    )
+    return run(q, tiles.intervals, tiles.spans, *keys.operands)
 
 
 @dataclasses.dataclass

@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from kernels_pallas.mosaic_gpu import flash
+from kernels_pallas.mosaic_gpu.keys import Deliver, Refs
 from kernels_pallas.mosaic_gpu.tiles import ROWS, Limits, make_tiles
 from kernels_pallas.varlen_attention import xla
 
@@ -33,23 +34,21 @@ class PackedKeys:
 
     @property
     def operands(self) -> tuple[jax.Array, ...]:
-        """See `flash.Keys`."""
+        """See `Keys`."""
         return (self.k, self.v) if self.added is None else (self.k, self.v, self.added)
 
     @property
     def adds(self) -> bool:
-        """See `flash.Keys`."""
+        """See `Keys`."""
         return self.added is not None
 
     @property
     def key_copies(self) -> int:
-        """See `flash.Keys`."""
+        """See `Keys`."""
         return 1 + self.adds
 
-    def deliver_all(
-        self, refs: flash.Refs, tile: Any, kv_head: Any, first: Any, stop: Any, deliver: flash.Deliver
-    ) -> None:
-        """See `flash.Keys`."""
+    def deliver_all(self, refs: Refs, tile: Any, kv_head: Any, first: Any, stop: Any, deliver: Deliver) -> None:
+        """See `Keys`."""
         del tile
         k_ref, v_ref, *added_ref = refs
 
@@ -132,7 +131,20 @@ def _attend(
     keys = PackedKeys(k, v, added, tiling.keys)
     # A block with hidden keys is seen whole by nobody.
     tiles = make_tiles(first, end, tiling, whole=added is None)
-    out = flash.attend(q, tiles, keys, tiling, group=group, scale=options.scale, soft_cap=options.soft_cap)
+    # As if every row were one sequence: how a step's rows divide is known only when it runs.
+    pairs = sum(count * length**2 for count, length in options.row_groups) // (2 if options.causal else 1)
+    out = flash.attend(
+        q,
+        tiles,
+        keys,
+        tiling,
+        group=group,
+        scale=options.scale,
+        soft_cap=options.soft_cap,
+        pairs=pairs,
+        read=num_tokens,
+        name="varlen_attention",
+    )
     return out[:num_tokens, :, :head_dim]
 
 
