@@ -206,7 +206,7 @@ class _Kernel:
             scratch["added"] = plgpu.SMEM((stages, keys), jnp.float32)
         if self.keys.stale_ends:
             scratch["ends"] = plgpu.SMEM((stages,), jnp.int32)
-            scratch["cleared"] = plgpu.Barrier()
+            scratch["cleared"] = plgpu.Barrier(num_arrivals=2)
         return scratch
 
     def _slot(self, before: Any) -> Any:
@@ -313,22 +313,23 @@ class _Kernel:
 
     def _clear_end(self, memory: _Shared, warpgroup: Any, slot: Any, left: Any) -> None:
         """Zeros for the values from row `left` on: a weight of zero times NaN would be NaN."""
-        stale = left < self.tiling.keys
 
-        @pl.when(stale & (warpgroup == 0))
+        @pl.when(left < self.tiling.keys)
         def _() -> None:
-            # A few rows and columns at a time, because registers are scarce here.
-            width = self._swizzled
-            for start in range(0, self.tiling.keys, WARPGROUP_ROWS):
-                for column in range(0, self.head_dim, width):
-                    part = memory.v.at[slot, pl.ds(start, WARPGROUP_ROWS), pl.ds(column, width)]
-                    values = _load(part, plgpu.Layout.WGMMA)
-                    row = plgpu.broadcasted_iota(jnp.int32, values.shape, 0, layout=plgpu.Layout.WGMMA)
-                    part[...] = jnp.where(row + start < left, values, jnp.zeros((), self.dtype))
+            for index, start in enumerate(range(0, self.tiling.keys, WARPGROUP_ROWS)):
+                pl.when(warpgroup == index % 2)(partial(self._clear_rows, memory, slot, start, left))
             plgpu.commit_smem()
+            # Both arrive, so that neither is a block ahead.
             plgpu.barrier_arrive(memory.cleared)
+            plgpu.barrier_wait(memory.cleared)
 
-        pl.when(stale)(lambda: plgpu.barrier_wait(memory.cleared))
+    def _clear_rows(self, memory: _Shared, slot: Any, start: int, left: Any) -> None:
+        # A few columns at a time, because registers are scarce here.
+        for column in range(0, self.head_dim, self._swizzled):
+            part = memory.v.at[slot, pl.ds(start, WARPGROUP_ROWS), pl.ds(column, self._swizzled)]
+            values = _load(part, plgpu.Layout.WGMMA)
+            row = plgpu.broadcasted_iota(jnp.int32, values.shape, 0, layout=plgpu.Layout.WGMMA)
+            part[...] = jnp.where(row + start < left, values, jnp.zeros((), self.dtype))
 
     def _store(self, weighted: Any, out_ref: Any, memory: _Shared, warpgroup: Any, place: tuple[Any, Any]) -> None:
         heads, tokens = self.own
