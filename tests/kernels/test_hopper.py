@@ -1,5 +1,6 @@
 """Which GPU gets the kernels for Hopper, what they refuse, and what jax's interpreter finds in them."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kernels_pallas.ragged_paged_attention import ragged_paged_attention
 from kernels_pallas.varlen_attention import varlen_attention
 from tests.kernels import mosaic_gpu_interpreter
 from tests.kernels.mosaic_gpu_interpreter import interpreted, where_it_runs
@@ -84,6 +86,50 @@ def arrays(tokens: int, heads: int, kv_heads: int, head_dim: int) -> tuple[jax.A
     rng = np.random.default_rng(0)
     shapes = [(tokens, n, head_dim) for n in (heads, kv_heads, kv_heads)]
     return tuple(jnp.asarray(rng.normal(size=shape), jnp.bfloat16) for shape in shapes)
+
+
+def paged(*, head_dim: int = 32, page_size: int = 16, dtype: Any = jnp.bfloat16) -> list[jax.Array]:
+    """Sequences of 40 and 60 new tokens, after none and 150, in pages that lie in reverse."""
+    rng = np.random.default_rng(0)
+    kv_lens, count = np.asarray([40, 210]), -(-210 // page_size)
+    pages = np.arange(2 * count)[::-1].reshape(2, count)
+    q, pool = rng.normal(size=(100, 2, head_dim)), rng.normal(size=(2 * count, page_size, 2, head_dim))
+    tables = [jnp.asarray(x, jnp.int32) for x in (kv_lens, pages, [0, 40, 100], [2])]
+    return [jnp.asarray(q, dtype), jnp.asarray(pool, dtype), *tables]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"dtype": jnp.float32}, "float32 would be rounded"),
+        ({"head_dim": 24}, "the head dimension, 24, is not a multiple of 16"),
+        ({"page_size": 4}, "the page size, 4, is not a power of two of at least 8"),
+        ({"page_size": 24}, "the page size, 24, is not a power of two of at least 8"),
+    ],
+)
+def test_pages_that_the_kernel_cannot_take_are_xlas(changes: dict[str, Any], reason: str) -> None:
+    def program(implementation: Any, operands: list[jax.Array]) -> str:
+        attend = partial(ragged_paged_attention, scale=0.2, implementation=implementation)
+        return jax.jit(attend).trace(*operands).lower(lowering_platforms=("cuda",)).as_text()
+
+    with on("NVIDIA H100 80GB HBM3"):
+        assert "mosaic_gpu" in program(None, paged())
+        assert "mosaic_gpu" not in program(None, paged(**changes))
+        with pytest.raises(ValueError, match=f"implementation='gpu': {reason}.*; use 'xla'"):
+            program("gpu", paged(**changes))
+    with on("NVIDIA A100-SXM4-80GB"):
+        assert "mosaic_gpu" not in program(None, paged())
+        with pytest.raises(ValueError, match=r"needs a GPU of compute capability 9\.0"):
+            program("gpu", paged())
+
+
+@interpretable
+def test_no_two_threads_race_over_pages() -> None:
+    operands = paged()
+    attend = partial(ragged_paged_attention, *operands, scale=0.2)
+    with interpreted(detect_races=True):
+        ours = np.asarray(attend(implementation="gpu"), np.float32)
+    np.testing.assert_allclose(ours, np.asarray(attend(implementation="xla"), np.float32), atol=2e-2)
 
 
 @interpretable
