@@ -14,7 +14,7 @@ from kernels_pallas.varlen_attention import cpu, reference, xla
 # (count, length): so many consecutive rows of so many tokens. No sequence crosses a row.
 RowGroup = tuple[int, int]
 
-Implementation = Literal["xla", "cpu", "tpu", "tpu-interpret", "reference"]
+Implementation = Literal["xla", "cpu", "gpu", "tpu", "tpu-interpret", "reference"]
 
 
 def varlen_attention(
@@ -48,9 +48,9 @@ def varlen_attention(
         bias: added to the scaled scores of the rows, all of one length R; of one row if every row's is the same.
         key_segment_ids: the sequence whose tokens see this one; None: its own. Another number where it is seen by none.
             Every token must see some other.
-        implementation: "cpu" is a compiled kernel for x86-64 with AVX-512, "tpu" a Pallas kernel, "tpu-interpret" the
-            same on any machine, slowly, "xla" runs everywhere, "reference" is the quadratic fp32 oracle for tests;
-            None: the kernel of the platform wherever it can, else "xla".
+        implementation: "cpu" is a compiled kernel for x86-64 with AVX-512, "gpu" a Mosaic GPU kernel for Hopper, "tpu"
+            a Pallas kernel, "tpu-interpret" the same on any machine, slowly, "xla" runs everywhere, "reference" is the
+            quadratic fp32 oracle for tests; None: the kernel of the platform wherever it can, else "xla".
 
     Returns:
         Attention output in q's dtype; scores and softmax are float32.
@@ -89,6 +89,8 @@ def varlen_attention(
             return reference.varlen_attention(*operands, **options, bias=bias)
         case "cpu":
             reason, run = _cpu(q, bias, options)
+        case "gpu":
+            reason, run = _gpu(q, bias, options)
         case "tpu" | "tpu-interpret":
             reason, run = _tpu(q, k, bias, options, interpret=implementation == "tpu-interpret")
         case _:
@@ -109,6 +111,8 @@ def _kernels(q: jax.Array, k: jax.Array, bias: jax.Array | None, options: dict[s
     # Only where there is one: its import and its trace take a while.
     if traced_for() == "tpu":
         found["tpu"] = _tpu(q, k, bias, options, interpret=False)
+    if traced_for() == "cuda":
+        found["cuda"] = _gpu(q, bias, options)
     return {platform: run for platform, (reason, run) in found.items() if reason is None}
 
 
@@ -122,6 +126,14 @@ def _cpu(q: jax.Array, bias: jax.Array | None, options: dict[str, Any]) -> _Kern
         return cpu.varlen_attention(q, k, v, segment_ids, *(options[name] for name in order))
 
     return reason, run
+
+
+def _gpu(q: jax.Array, bias: jax.Array | None, options: dict[str, Any]) -> _Kernel:
+    from kernels_pallas.mosaic_gpu.target import limits_of, missing_instructions
+    from kernels_pallas.varlen_attention import gpu
+
+    reason = missing_instructions() or gpu.unsupported(q.shape[2], q.dtype, options["scale"], bias)
+    return reason, partial(gpu.varlen_attention, **options, limits=limits_of("varlen_attention"))
 
 
 def _tpu(q: jax.Array, k: jax.Array, bias: jax.Array | None, options: dict[str, Any], *, interpret: bool) -> _Kernel:
