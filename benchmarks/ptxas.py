@@ -15,7 +15,7 @@ _SPILLED = re.compile(r"(\d+) bytes spill stores")
 
 @contextmanager
 def assembler_report() -> Iterator[dict[str, int]]:
-    """Of the kernels compiled inside: `registers` of a thread at launch, `spilled_bytes`; the largest, if there are any.
+    """Of kernels compiled inside: `registers` of a thread at launch, `spilled_bytes`; the largest, if there are any.
 
     The compiler prints to the process's standard output, which is held back meanwhile.
     """
