@@ -27,15 +27,23 @@ class Environment:
         unwanted: packages that come along, are built for another torch, and break the import of transformers; no text
             model needs them.
         torch: whether torch is installed first, so that nothing else chooses its build.
+        optional: packages that there are not for every system; where one is missing, that is printed.
     """
 
     packages: tuple[str, ...]
     unwanted: tuple[str, ...] = ()
     torch: bool = True
+    optional: tuple[tuple[str, ...], ...] = ()
 
 
 ENVIRONMENTS = {
     "jaxcls": Environment(("-e", f"{ROOT}[bench]"), torch=False),
+    # The compilers for TPU and CUDA, without the libraries that running on CUDA needs.
+    "accelerators": Environment(
+        ("-e", f"{ROOT}"),
+        torch=False,
+        optional=(("libtpu",), ("jax-cuda13-plugin<0.13", "jax-cuda13-pjrt<0.13"), ("nvidia-cuda-nvcc",)),
+    ),
     "torch": Environment(
         ("transformers>=5", "sentence-transformers", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
     ),
@@ -64,6 +72,11 @@ def make(name: str, folder: Path, torch_index: str) -> None:
         pip(path, "install", TORCH, *environment.packages)
     else:
         pip(path, "install", *environment.packages)
+    for packages in environment.optional:
+        try:
+            pip(path, "install", *packages)
+        except subprocess.CalledProcessError:
+            print(f"{name}: goes without {' '.join(packages)}, which pip does not find here", flush=True)
     if environment.unwanted:
         pip(path, "uninstall", "--yes", *environment.unwanted)
     python = path / "bin" / "python"

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from jaxcls.cli.checkpoints import convert, info, models
+from jaxcls.cli.compile import compile
 from jaxcls.cli.groups import with_groups
 from jaxcls.cli.ranking import evaluate, rerank, score
 from jaxcls.cli.scoring import classify, reward, tokens, zero_shot
@@ -35,5 +36,5 @@ def _jaxcls(
     del version
 
 
-for _command in (classify, score, rerank, evaluate, zero_shot, reward, tokens, models, info, convert):
+for _command in (classify, score, rerank, evaluate, zero_shot, reward, tokens, models, info, convert, compile):
     app.command()(with_groups(_command))

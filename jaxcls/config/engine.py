@@ -59,6 +59,7 @@ class EngineOptions(TypedDict, total=False):
     layer_layout: Literal["auto", "stacked", "unrolled"]
     weights_cache_dir: str | Path | Literal[False] | None
     compilation_cache_dir: str | Path | Literal[False] | None
+    programs_dir: str | Path | None
 
 
 class EngineConfig(BaseModel):
@@ -113,6 +114,8 @@ class EngineConfig(BaseModel):
         weights_cache_dir: where converted weights of hub models are kept; None: a user-only default on accelerators,
             nowhere on CPU, where reading the checkpoint is faster; False: nowhere.
         compilation_cache_dir: where compiled programs are kept; None: a user-only default; False: nowhere.
+        programs_dir: programs of this model for this device, that `jaxcls compile --output` has written; what they hold
+            is run, so take only a directory you trust. None: programs are compiled here.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -150,6 +153,7 @@ class EngineConfig(BaseModel):
     layer_layout: Literal["auto", "stacked", "unrolled"] = "auto"
     weights_cache_dir: str | Path | Literal[False] | None = None
     compilation_cache_dir: str | Path | Literal[False] | None = None
+    programs_dir: str | Path | None = None
 
     @field_validator("quantization", mode="before")
     @classmethod

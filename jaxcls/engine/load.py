@@ -18,6 +18,7 @@ from jaxcls.engine.buckets import Ladder, make_ladder
 from jaxcls.engine.checkpoint import Checkpoint
 from jaxcls.errors import CheckpointError, ConfigError
 from jaxcls.layers.linear import quantise_layers
+from kernels_pallas.platform import traced_for
 from kernels_pallas.varlen_attention import exact_on_cpu
 from weights.joined import JoinedSource
 from weights.loader import load, load_dummy
@@ -53,7 +54,7 @@ class AbstractModel:
 
 def abstract_model(checkpoint: Checkpoint, options: EngineConfig) -> AbstractModel:
     """Builds the module under `nnx.eval_shape`; costs no memory."""
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = traced_for() == "cpu"
     if options.dtype == "auto":
         dtype = jnp.dtype(jnp.float32 if on_cpu and options.quantization is None else jnp.bfloat16)
     else:
@@ -142,7 +143,7 @@ def with_weights(model: AbstractModel, arrays: dict[str, jax.Array]) -> Any:
 def ladder(checkpoint: Checkpoint, options: EngineConfig, dtype: DTypeLike) -> Ladder:
     """The shapes that this model's steps come in."""
     # About 512 tokens keep their activations in a CPU's L2 cache.
-    default = 512 if jax.default_backend() == "cpu" else 8192
+    default = 512 if traced_for() == "cpu" else 8192
     max_tokens = options.max_num_batched_tokens or default
     # A kernel that computes nothing masked needs no short rows: one shape does for all full steps.
     exact = checkpoint.config.plain_attention and exact_on_cpu(checkpoint.config.head_dim, dtype)

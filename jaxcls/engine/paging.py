@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
@@ -33,6 +34,11 @@ class PoolShape:
     def shape(self) -> tuple[int, int, int, int]:
         """One array for all layers: as parts of a scan over layers it would be copied in every step."""
         return self.num_layers * self.num_pages, self.page_size, 2 * self.kv_heads, self.head_dim
+
+    @property
+    def spec(self) -> jax.ShapeDtypeStruct:
+        """The array, without its contents."""
+        return jax.ShapeDtypeStruct(self.shape, self.dtype)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,20 +2,20 @@
 
 import dataclasses
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxcls.engine.device_pages import DevicePages
 from jaxcls.engine.load import AbstractModel
 from jaxcls.engine.paging import PoolShape
+from jaxcls.engine.programs import SavedPrograms
 from jaxcls.engine.request import Task
 from jaxcls.engine.stats import Stats
-from jaxcls.errors import JaxclsError
 from jaxcls.layers.packed import PackedBatch, PagePool
 from jaxcls.pooling.pooler import Pooler, PoolerOutput
 
@@ -38,22 +38,23 @@ class ModelRunner:
     """
 
     def __init__(
-        self, model: AbstractModel, poolers: Mapping[Task, Pooler], stats: Stats, pool: PoolShape | None = None
+        self,
+        model: AbstractModel,
+        poolers: Mapping[Task, Pooler],
+        stats: Stats,
+        pool: PoolShape | None = None,
+        saved: SavedPrograms | None = None,
     ):
         self.graphdef = model.graphdef
         on_cpu = jax.default_backend() == "cpu"
         self.streams = 2 if on_cpu else 1
-        self._compiler_options = _LEAST_MEMORY if on_cpu else None
+        self._compiler_options = compiler_options(jax.default_backend())
+        self._saved = saved
         self._state: Any = None
         self._weights: list[jax.Array] = []
         # Programs take the parameters as a list: flattening an nnx State takes Python 0.1 ms a step.
         self._specs, structure = jax.tree.flatten(model.state)
-        self._steps = {
-            task: jax.jit(
-                _step(model.graphdef, structure, pooler, pool), static_argnames="batch_structure", donate_argnums=2
-            )
-            for task, pooler in poolers.items()
-        }
+        self._steps = {task: make_step(model.graphdef, structure, pooler, pool) for task, pooler in poolers.items()}
         self._stats = stats
         self._pool = ThreadPoolExecutor(self.streams, thread_name_prefix="jaxcls-step")
         self._programs: dict[tuple[Task, Any], Future[Any]] = {}
@@ -120,14 +121,17 @@ class ModelRunner:
         made: Future[Any] = Future()
         with self._lock:
             found = self._programs.setdefault(key, made)
-            self._stats.compiles += found is made
         if found is not made:
             return found.result()
         try:
             arrays, structure = jax.tree.flatten(batch)
             pages = None if batch.tables is None or self._pages is None else self._pages.spec
-            lowered = self._steps[task].lower(self._specs, arrays, pages, batch_structure=structure)
-            program = lowered.compile(self._compiler_options)
+            program = None if self._saved is None else self._saved.load(task, batch, len(self._specs))
+            if program is None:
+                with self._lock:
+                    self._stats.compiles += 1
+                lowered = self._steps[task].lower(self._specs, arrays, pages, batch_structure=structure)
+                program = lowered.compile(self._compiler_options)
             if first_run:
                 jax.block_until_ready(program(_zeros(self._specs), arrays, None))
         except BaseException as error:
@@ -138,42 +142,18 @@ class ModelRunner:
         return program
 
 
-class DevicePages:
-    """The pool of pages, made when it is first needed; each step takes it and leaves it changed.
+def compiler_options(platform: str) -> dict[str, Any] | None:
+    """What the steps of a platform are compiled with."""
+    return _LEAST_MEMORY if platform == "cpu" else None
 
-    Attributes:
-        spec: its shape and dtype.
-        thread: where the steps that use it run, one after another.
-        generation: how many times its contents were lost. A step that was planned before is an error.
+
+def make_step(graphdef: Any, structure: Any, pooler: Pooler, pool: PoolShape | None) -> Any:
+    """The jitted step.
+
+    It takes the leaves of the weights, whose tree is `structure`, those of a batch (`batch_structure`), and the pages,
+    which are donated, if the batch has tables; it gives rows, and the pages.
     """
 
-    def __init__(self, pool: PoolShape):
-        self.spec = jax.ShapeDtypeStruct(pool.shape, pool.dtype)
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="jaxcls-pages")
-        self.generation = 0
-        self._array: jax.Array | None = None
-
-    def run(self, step: Callable[[jax.Array], tuple[PoolerOutput, jax.Array]], generation: int) -> PoolerOutput:
-        """Runs a step over the pool, and waits for it on a CPU."""
-        if generation != self.generation:
-            raise JaxclsError("a step failed that was to leave in the pool what this one needs: try again")
-        array = jnp.zeros(self.spec.shape, self.spec.dtype) if self._array is None else self._array
-        self._array = None
-        try:
-            output, self._array = step(array)
-            # A step that fails on the device is known to have failed before the next one reads what it left.
-            return jax.block_until_ready(output)
-        except BaseException:
-            self.lose()
-            raise
-
-    def lose(self) -> None:
-        """Counts a loss."""
-        self._array = None
-        self.generation += 1
-
-
-def _step(graphdef: Any, structure: Any, pooler: Pooler, pool: PoolShape | None) -> Any:
     def step(
         weights: list[jax.Array], arrays: list[jax.Array], pages: jax.Array | None, batch_structure: Any
     ) -> tuple[PoolerOutput, jax.Array | None]:
@@ -186,7 +166,7 @@ def _step(graphdef: Any, structure: Any, pooler: Pooler, pool: PoolShape | None)
         with jax.named_scope("pooler"):
             return pooler(hidden, batch, model.head), None if held is None else held.pages
 
-    return step
+    return jax.jit(step, static_argnames="batch_structure", donate_argnums=2)
 
 
 def _zeros(specs: list[jax.ShapeDtypeStruct]) -> list[jax.Array]:

@@ -14,12 +14,14 @@ from jaxcls.engine.converted import load_weights
 from jaxcls.engine.engine import Engine
 from jaxcls.engine.load import abstract_model, check_head, ladder, set_compilation_cache, with_weights
 from jaxcls.engine.paging import Paging, open_paging, paged_ladder
+from jaxcls.engine.programs import SavedPrograms, describe
 from jaxcls.engine.request import Finished, Task
 from jaxcls.engine.runner import ModelRunner
 from jaxcls.engine.stats import Stats
 from jaxcls.engine.tokenizer import open_tokenizer
 from jaxcls.inputs.tokenize import TextTokenizer
 from jaxcls.pooling.pooler import Pooler
+from kernels_pallas.platform import device_kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,10 @@ def load_model(options: EngineConfig) -> Model:
     paging = open_paging(checkpoint, options, abstract.dtype, shapes)
     shapes = paged_ladder(shapes, paging, options, checkpoint.max_len)
     poolers: dict[Task, Pooler] = {task: checkpoint.pooler(task) for task in checkpoint.tasks}
-    runner = ModelRunner(abstract, poolers, stats, None if paging is None else paging.shape)
+    pool, saved = None if paging is None else paging.shape, None
+    if options.programs_dir is not None:
+        saved = SavedPrograms(options.programs_dir, describe(checkpoint, abstract, pool, device_kind()))
+    runner = ModelRunner(abstract, poolers, stats, pool, saved)
     runner.prepare(empty_batch(shapes.buckets[0]), checkpoint.tasks[0])
     tokenizer = open_tokenizer(checkpoint, options)
     arrays = load_weights(checkpoint, abstract, options)

@@ -1,12 +1,16 @@
 """The op's typed front: validates shapes, then dispatches on `implementation`."""
 
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, get_args
 
+import jax
 from jaxtyping import Array, Float, Int
 
+from kernels_pallas.platform import traced_for
 from kernels_pallas.ragged_paged_attention import reference, xla
 
-Implementation = Literal["xla", "reference"]
+Implementation = Literal["xla", "gpu", "reference"]
 
 
 def ragged_paged_attention(
@@ -38,25 +42,54 @@ def ragged_paged_attention(
         scale: factor on q k^T, usually H ** -0.5.
         window: a token sees those at distance < window backwards. None: no limit. May be a traced int32 scalar.
         soft_cap: scores s become soft_cap * tanh(s / soft_cap) (Gemma 2). None: they stay as they are.
-        implementation: "xla" runs everywhere, "reference" is the fp32 oracle for tests; None: the best there is.
+        implementation: "gpu" is a Mosaic GPU kernel for Hopper, "xla" runs everywhere, "reference" is the fp32 oracle
+            for tests; None: the kernel of the platform wherever it can, else "xla".
 
     Returns:
         Weighted values; of positions from cu_q_lens[num_seqs] on, finite and meaningless.
 
     Raises:
-        ValueError: shapes that do not fit each other, or an unknown implementation.
+        ValueError: shapes that do not fit each other, or an implementation that is unknown or cannot do this; says why.
     """
     _check(q.shape, kv_pages.shape, cu_q_lens.shape[0] - kv_lens.shape[0])
     if isinstance(window, int) and window < 1:
         raise ValueError(f"window must be at least 1, got {window}: a token sees itself")
     arguments = (q, kv_pages, kv_lens, pages, cu_q_lens, num_seqs)
+    options: dict[str, Any] = {"scale": scale, "window": window, "soft_cap": soft_cap}
+    run_xla = partial(xla.ragged_paged_attention, **options)
+    if implementation is None:
+        kernels = _kernels(arguments, options)
+        return jax.lax.platform_dependent(*arguments, **kernels, default=run_xla) if kernels else run_xla(*arguments)
     match implementation:
+        case "xla":
+            return run_xla(*arguments)
         case "reference":
-            return reference.ragged_paged_attention(*arguments, scale=scale, window=window, soft_cap=soft_cap)
-        case "xla" | None:
-            return xla.ragged_paged_attention(*arguments, scale=scale, window=window, soft_cap=soft_cap)
+            return reference.ragged_paged_attention(*arguments, **options)
+        case "gpu":
+            reason, run = _gpu(arguments, options)
         case _:
-            raise ValueError(f"unknown implementation {implementation!r}; choose 'xla' or 'reference'")
+            choices = ", ".join(map(repr, get_args(Implementation)))
+            raise ValueError(f"unknown implementation {implementation!r}; choose {choices}")
+    if reason is not None:
+        raise ValueError(f"implementation={implementation!r}: {reason}; use 'xla'")
+    return run(*arguments)
+
+
+def _kernels(arguments: tuple[jax.Array, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """By platform, what computes this better than XLA. Only where there is one: imports and traces take a while."""
+    found = {"cuda": _gpu(arguments, options)} if traced_for() == "cuda" else {}
+    return {platform: run for platform, (reason, run) in found.items() if reason is None}
+
+
+def _gpu(arguments: tuple[jax.Array, ...], options: dict[str, Any]) -> tuple[str | None, Callable[..., jax.Array]]:
+    from kernels_pallas.mosaic_gpu.target import limits_of, missing_instructions
+    from kernels_pallas.ragged_paged_attention import gpu
+
+    q, kv_pages, *_ = arguments
+    reason = missing_instructions() or gpu.unsupported(
+        q.shape[2], kv_pages.shape[1], q.dtype, kv_pages.dtype, options["scale"]
+    )
+    return reason, partial(gpu.ragged_paged_attention, **options, limits=limits_of("ragged_paged_attention"))
 
 
 def _check(q: tuple[int, ...], kv_pages: tuple[int, ...], ends: int) -> None:

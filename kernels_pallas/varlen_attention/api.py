@@ -1,18 +1,20 @@
 """The op's typed front: validates shapes, then dispatches on `implementation`."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import jax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from kernels_pallas.platform import traced_for
 from kernels_pallas.varlen_attention import cpu, reference, xla
 
 # (count, length): so many consecutive rows of so many tokens. No sequence crosses a row.
 RowGroup = tuple[int, int]
 
-Implementation = Literal["xla", "cpu", "reference"]
+Implementation = Literal["xla", "cpu", "gpu", "tpu", "tpu-interpret", "reference"]
 
 
 def varlen_attention(
@@ -46,8 +48,9 @@ def varlen_attention(
         bias: added to the scaled scores of the rows, all of one length R; of one row if every row's is the same.
         key_segment_ids: the sequence whose tokens see this one; None: its own. Another number where it is seen by none.
             Every token must see some other.
-        implementation: "cpu" is a compiled kernel for x86-64 with AVX-512, "xla" runs everywhere, "reference" is the
-            quadratic fp32 oracle for tests; None: the kernel on CPUs wherever it can, else "xla".
+        implementation: "cpu" is a compiled kernel for x86-64 with AVX-512, "gpu" a Mosaic GPU kernel for Hopper, "tpu"
+            a Pallas kernel, "tpu-interpret" the same on any machine, slowly, "xla" runs everywhere, "reference" is the
+            quadratic fp32 oracle for tests; None: the kernel of the platform wherever it can, else "xla".
 
     Returns:
         Attention output in q's dtype; scores and softmax are float32.
@@ -66,32 +69,78 @@ def varlen_attention(
         raise ValueError(f"window must be at least 1, got {window}: a token sees itself")
     if bias is not None and not _fits(bias.shape, row_groups, num_heads):
         raise ValueError(f"a bias of shape {bias.shape} does not fit {num_heads} heads and row groups {row_groups}")
-    options = {"row_groups": row_groups, "scale": scale, "causal": causal, "window": window, "soft_cap": soft_cap}
-    run_xla = partial(xla.varlen_attention, **options, bias=bias, key_segment_ids=key_segment_ids)
-    reason = cpu.unsupported(q.shape[2], q.dtype, window)
-    if reason is None and not (soft_cap is None and bias is None and key_segment_ids is None):
-        reason = "scores are capped or have a bias, or some tokens are seen by none"
+    options: dict[str, Any] = {
+        "row_groups": row_groups,
+        "scale": scale,
+        "causal": causal,
+        "window": window,
+        "soft_cap": soft_cap,
+        "key_segment_ids": key_segment_ids,
+    }
+    operands = (q, k, v, segment_ids)
+    run_xla = partial(xla.varlen_attention, **options, bias=bias)
+    if implementation is None:
+        kernels = _kernels(q, k, bias, options)
+        return jax.lax.platform_dependent(*operands, **kernels, default=run_xla) if kernels else run_xla(*operands)
     match implementation:
         case "xla":
-            return run_xla(q, k, v, segment_ids)
+            return run_xla(*operands)
         case "reference":
-            return reference.varlen_attention(
-                q, k, v, segment_ids, **options, bias=bias, key_segment_ids=key_segment_ids
-            )
+            return reference.varlen_attention(*operands, **options, bias=bias)
         case "cpu":
-            if reason is not None:
-                raise ValueError(f"implementation='cpu': {reason}; use 'xla'")
-            return cpu.varlen_attention(q, k, v, segment_ids, row_groups, scale, causal, window)
-        case None:
-            if reason is not None:
-                return run_xla(q, k, v, segment_ids)
-
-            def run_cpu(q: jax.Array, k: jax.Array, v: jax.Array, segment_ids: jax.Array) -> jax.Array:
-                return cpu.varlen_attention(q, k, v, segment_ids, row_groups, scale, causal, window)
-
-            return jax.lax.platform_dependent(q, k, v, segment_ids, cpu=run_cpu, default=run_xla)
+            reason, run = _cpu(q, bias, options)
+        case "gpu":
+            reason, run = _gpu(q, bias, options)
+        case "tpu" | "tpu-interpret":
+            reason, run = _tpu(q, k, bias, options, interpret=implementation == "tpu-interpret")
         case _:
-            raise ValueError(f"unknown implementation {implementation!r}; choose 'xla', 'cpu' or 'reference'")
+            choices = ", ".join(map(repr, get_args(Implementation)))
+            raise ValueError(f"unknown implementation {implementation!r}; choose {choices}")
+    if reason is not None:
+        raise ValueError(f"implementation={implementation!r}: {reason}; use 'xla'")
+    return run(*operands)
+
+
+# What computes q, k, v and segment ids; and why it cannot, None if it can.
+_Kernel = tuple[str | None, Callable[..., jax.Array]]
+
+
+def _kernels(q: jax.Array, k: jax.Array, bias: jax.Array | None, options: dict[str, Any]) -> dict[str, Any]:
+    """By platform, what computes this better than XLA."""
+    found = {"cpu": _cpu(q, bias, options)}
+    # Only where there is one: its import and its trace take a while.
+    if traced_for() == "tpu":
+        found["tpu"] = _tpu(q, k, bias, options, interpret=False)
+    if traced_for() == "cuda":
+        found["cuda"] = _gpu(q, bias, options)
+    return {platform: run for platform, (reason, run) in found.items() if reason is None}
+
+
+def _cpu(q: jax.Array, bias: jax.Array | None, options: dict[str, Any]) -> _Kernel:
+    reason = cpu.unsupported(q.shape[2], q.dtype, options["window"])
+    if reason is None and not (options["soft_cap"] is None and bias is None and options["key_segment_ids"] is None):
+        reason = "scores are capped or have a bias, or some tokens are seen by none"
+
+    def run(q: jax.Array, k: jax.Array, v: jax.Array, segment_ids: jax.Array) -> jax.Array:
+        order = ("row_groups", "scale", "causal", "window")
+        return cpu.varlen_attention(q, k, v, segment_ids, *(options[name] for name in order))
+
+    return reason, run
+
+
+def _gpu(q: jax.Array, bias: jax.Array | None, options: dict[str, Any]) -> _Kernel:
+    from kernels_pallas.mosaic_gpu.target import limits_of, missing_instructions
+    from kernels_pallas.varlen_attention import gpu
+
+    reason = missing_instructions() or gpu.unsupported(q.shape[2], q.dtype, options["scale"], bias)
+    return reason, partial(gpu.varlen_attention, **options, limits=limits_of("varlen_attention"))
+
+
+def _tpu(q: jax.Array, k: jax.Array, bias: jax.Array | None, options: dict[str, Any], *, interpret: bool) -> _Kernel:
+    from kernels_pallas.varlen_attention import tpu
+
+    reason = tpu.unsupported(q.shape, k.shape[1], q.dtype, options["row_groups"], bias)
+    return reason, partial(tpu.varlen_attention, **options, interpret=interpret)
 
 
 def _fits(shape: tuple[int, ...], row_groups: tuple[RowGroup, ...], num_heads: int) -> bool:
@@ -102,5 +151,5 @@ def _fits(shape: tuple[int, ...], row_groups: tuple[RowGroup, ...], num_heads: i
 
 
 def exact_on_cpu(head_dim: int, dtype: DTypeLike) -> bool:
-    """Whether this process runs on a CPU where the kernel computes attention: nothing masked, rows are irrelevant."""
-    return jax.default_backend() == "cpu" and cpu.unsupported(head_dim, dtype, None) is None
+    """Whether programs are traced for a CPU whose kernel computes attention: nothing masked, rows are irrelevant."""
+    return traced_for() == "cpu" and cpu.unsupported(head_dim, dtype, None) is None

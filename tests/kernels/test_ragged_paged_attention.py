@@ -14,19 +14,23 @@ import pytest
 
 from kernels_pallas.ragged_paged_attention import ragged_paged_attention
 from kernels_pallas.write_pages import write_pages
+from tests.kernels import mosaic_gpu_interpreter
+from tests.kernels.mosaic_gpu_interpreter import where_it_runs
 
 
 @dataclasses.dataclass(frozen=True)
 class Implementation:
     """What one implementation can do."""
 
-    name: Literal["xla"]
+    name: Literal["xla", "gpu"]
     traced_window: bool = True
     odd_head_dims: bool = True
     float32: bool = True
 
 
 IMPLEMENTATIONS = (Implementation("xla"),)
+if mosaic_gpu_interpreter.MISSING is None:
+    IMPLEMENTATIONS += (Implementation("gpu", float32=False),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +84,10 @@ SPECS = {
     "bfloat16, window": Spec(RESUMED, dtype=jnp.bfloat16, head_dim=64, window=24, soft_cap=9.0),
     "thousands": Spec(((100, 3000), (28, 28)), heads=2, kv_heads=1),
 }
+# Those that differ in how a kernel divides its work, for kernels in 16 bits only.
+for _name in ("nothing", "page edges", "groups of 16", "heads of 80", "traced window", "window, soft cap"):
+    SPECS[f"bfloat16, {_name}"] = dataclasses.replace(SPECS[_name], dtype=jnp.bfloat16)
+SPECS["bfloat16, pages of 256"] = Spec(RESUMED, heads=3, kv_heads=3, page_size=256, dtype=jnp.bfloat16)
 # Every spec, by every implementation that can.
 CALLS = [(i.name, name) for i in IMPLEMENTATIONS for name, spec in SPECS.items() if spec.fits(i)]
 
@@ -112,7 +120,8 @@ def test_agrees_with_the_reference(implementation: Any, name: str) -> None:
     spec = SPECS[name]
     arrays, options = make(spec)
     expected = np.asarray(ragged_paged_attention(*arrays, **options, implementation="reference"), np.float32)
-    result = np.asarray(ragged_paged_attention(*arrays, **options, implementation=implementation), np.float32)
+    with where_it_runs(implementation):
+        result = np.asarray(ragged_paged_attention(*arrays, **options, implementation=implementation), np.float32)
     real = sum(new for new, _ in spec.lens)
     bound = 2e-2 if spec.dtype == jnp.bfloat16 else 1e-5
     np.testing.assert_allclose(result[:real], expected[:real], atol=bound, rtol=0)

@@ -15,33 +15,49 @@ import pytest
 
 from kernels_cpu import library
 from kernels_pallas.varlen_attention import RowGroup, varlen_attention
+from tests.kernels import mosaic_gpu_interpreter
+from tests.kernels.mosaic_gpu_interpreter import where_it_runs
 
 
 @dataclasses.dataclass(frozen=True)
 class Implementation:
     """What one implementation can do."""
 
-    name: Literal["xla", "cpu"]
+    name: Literal["xla", "cpu", "tpu-interpret", "gpu"]
+    float32: bool = True
     traced_window: bool = True
     odd_head_dims: bool = True
+    capped_or_hidden: bool = True
     gradients: bool = True
-    bfloat16: bool = True
+    float16: bool = True
     # Whether XLA counts its memory, which then has to grow with the row length only.
     row_bounded: bool = True
 
 
-IMPLEMENTATIONS = (Implementation("xla"),)
+IMPLEMENTATIONS = (Implementation("xla"), Implementation("tpu-interpret", float16=False, row_bounded=False))
 if {"float32", "bfloat16"} <= library().dtypes:
     # Elsewhere there are no kernels, and nothing to test: see tests/kernels/test_library.py.
-    IMPLEMENTATIONS += (Implementation("cpu", traced_window=False, odd_head_dims=False, row_bounded=False),)
+    IMPLEMENTATIONS += (
+        Implementation(
+            "cpu",
+            traced_window=False,
+            odd_head_dims=False,
+            capped_or_hidden=False,
+            float16=False,
+            row_bounded=False,
+        ),
+    )
+if mosaic_gpu_interpreter.MISSING is None:
+    IMPLEMENTATIONS += (Implementation("gpu", float32=False, row_bounded=False),)
 
 
-def able(flag: str) -> pytest.MarkDecorator:
-    """Every implementation that has the flag."""
-    return pytest.mark.parametrize("implementation", [i.name for i in IMPLEMENTATIONS if getattr(i, flag)])
+def able(*flags: str) -> pytest.MarkDecorator:
+    """Every implementation that has the flags."""
+    names = [i.name for i in IMPLEMENTATIONS if all(getattr(i, flag) for flag in flags)]
+    return pytest.mark.parametrize("implementation", names)
 
 
-every = pytest.mark.parametrize("implementation", [i.name for i in IMPLEMENTATIONS])
+every = able("float32")
 causality = pytest.mark.parametrize("causal", [True, False], ids=["causal", "bidirectional"])
 
 # Row groups and, row by row, the lengths of the sequences in it; what remains of a row is padding.
@@ -101,8 +117,9 @@ def program(implementation: Any, row_groups: tuple[RowGroup, ...], scale: float,
     def call(q: Any, k: Any, v: Any, segments: Any, traced: Any) -> Any:
         return varlen_attention(q, k, v, segments, window=window if traced is None else traced, **options)
 
-    # The reference costs less op by op: compiled ops are shared by all tests, whole programs are not.
-    return call if implementation == "reference" else jax.jit(call)
+    # The reference costs less op by op: compiled ops are shared by all tests, whole programs are not. So is what the
+    # kernel for TPUs compiles itself, whatever the window.
+    return call if implementation in ("reference", "tpu-interpret") else jax.jit(call)
 
 
 def run(case: Case, implementation: Any, *, causal: bool, window: Any = None, scale: float | None = None) -> np.ndarray:
@@ -191,7 +208,7 @@ def test_windows(implementation: str, causal: bool, window: int) -> None:
     compare(make(), implementation, causal=causal, window=window)
 
 
-@able("traced_window")
+@able("float32", "traced_window")
 @causality
 def test_a_traced_window_is_the_static_one(implementation: Any, causal: bool) -> None:
     case = make()
@@ -212,7 +229,7 @@ def test_a_window_of_one_returns_the_values(implementation: Any) -> None:
     np.testing.assert_allclose(found[case.real], np.asarray(case.v)[case.real], atol=1e-6)
 
 
-@able("odd_head_dims")
+@able("float32", "odd_head_dims")
 @pytest.mark.parametrize("head_dim", [1, 7, 33])
 def test_odd_head_dims(implementation: str, head_dim: int) -> None:
     compare(make(head_dim=head_dim), implementation, causal=True)
@@ -225,16 +242,67 @@ def test_scales(implementation: str, scale: float) -> None:
     compare(make(), implementation, causal=True, scale=scale, atol=1e-4 if scale > 1 else 1e-5)
 
 
-@able("bfloat16")
-@causality
-@pytest.mark.parametrize("window", [None, 3])
-def test_bfloat16_is_close_to_the_float32_reference(implementation: Any, causal: bool, window: int | None) -> None:
-    case = make(dtype=jnp.bfloat16, head_dim=64)
-    exact = Case(*(x.astype(jnp.float32) for x in (case.q, case.k, case.v)), case.segments, case.row_groups)
-    ours = run(case, implementation, causal=causal, window=window)
-    np.testing.assert_allclose(
-        ours[case.real], run(exact, "reference", causal=causal, window=window)[case.real], atol=2e-2
-    )
+@dataclasses.dataclass(frozen=True)
+class Narrow:
+    """A call in 16 bits."""
+
+    rows: str | tuple[tuple[RowGroup, ...], list[list[int]]] = "groups"
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 64
+    causal: bool = True
+    window: int | None = None
+    traced: bool = False
+    soft_cap: float | None = None
+    hidden: bool = False
+    dtype: Any = jnp.bfloat16
+
+    def fits(self, implementation: Implementation) -> bool:
+        """Whether the implementation says that it can."""
+        return (
+            (implementation.traced_window or not self.traced)
+            and (implementation.odd_head_dims or self.head_dim % 32 == 0)
+            and (implementation.capped_or_hidden or not (self.soft_cap or self.hidden))
+            and (implementation.float16 or self.dtype != jnp.float16)
+        )
+
+
+# Blocks of keys that are seen whole, by some or by none.
+SEVERAL_BLOCKS = (((1, 702),), [[300, 401]])
+NARROW = {
+    "causal": Narrow(),
+    "bidirectional, multi-head": Narrow(causal=False, kv_heads=4),
+    "window": Narrow(causal=False, window=3),
+    "traced window, multi-query, odd heads": Narrow(heads=5, kv_heads=1, head_dim=33, window=3, traced=True),
+    "several blocks": Narrow(SEVERAL_BLOCKS, heads=1, kv_heads=1, causal=False),
+    "several blocks, causal, window": Narrow(SEVERAL_BLOCKS, heads=1, kv_heads=1, window=200, head_dim=128),
+    "soft cap": Narrow(soft_cap=1.0, heads=2, kv_heads=1),
+    "hidden keys": Narrow(causal=False, hidden=True, heads=2),
+    "heads of 256, groups of 16": Narrow(heads=16, kv_heads=1, head_dim=256),
+    "float16, heads of 16": Narrow(dtype=jnp.float16, head_dim=16),
+}
+NARROW_CALLS = [(i.name, name) for i in IMPLEMENTATIONS for name, spec in NARROW.items() if spec.fits(i)]
+
+
+@pytest.mark.parametrize(("implementation", "name"), NARROW_CALLS)
+def test_16_bits_are_close_to_the_float32_reference(implementation: Any, name: str) -> None:
+    spec = NARROW[name]
+    case = make(spec.rows, heads=spec.heads, kv_heads=spec.kv_heads, head_dim=spec.head_dim, dtype=spec.dtype)
+    exact = [x.astype(jnp.float32) for x in (case.q, case.k, case.v)]
+    # Nobody sees a sequence's first token, if it has others.
+    segments = np.asarray(case.segments)
+    hidden = (segments != np.roll(segments, 1)) & (segments == np.roll(segments, -1))
+    options: Any = {"row_groups": case.row_groups, "scale": spec.head_dim**-0.5, "soft_cap": spec.soft_cap}
+    options |= {"causal": spec.causal, "key_segment_ids": jnp.where(hidden, -2, segments) if spec.hidden else None}
+    expected = varlen_attention(*exact, case.segments, window=spec.window, implementation="reference", **options)
+    window = jnp.int32(spec.window) if spec.traced else spec.window
+    with where_it_runs(implementation):
+        ours = varlen_attention(
+            case.q, case.k, case.v, case.segments, window=window, implementation=implementation, **options
+        )
+        assert ours.dtype == spec.dtype
+        ours = np.asarray(ours, np.float32)
+    np.testing.assert_allclose(ours[case.real], np.asarray(expected)[case.real], atol=2e-2, rtol=0)
     assert np.isfinite(ours).all()
 
 
@@ -267,7 +335,7 @@ def test_a_sequence_scores_the_same_wherever_it_lies(implementation: Any) -> Non
         np.testing.assert_allclose(found[place : place + 6], found[first], atol=1e-6)
 
 
-@able("gradients")
+@able("float32", "gradients")
 @causality
 @pytest.mark.parametrize("window", [None, 3])
 def test_gradients(implementation: Any, causal: bool, window: int | None) -> None:

@@ -1,9 +1,11 @@
 """What bfloat16 changes: `python -m tests.parity.bf16` writes docs/parity_bf16.md from the committed goldens.
 
 One model of each network (the cases called "-base"), weights rounded to bfloat16, products in bfloat16, everything else
-float32; logits compared with transformers' in float32.
+float32; logits compared with transformers' in float32. `--check` writes nothing: it does the same on this machine's
+device, in both layouts, and fails where a model is further off than rounding explains.
 """
 
+import argparse
 import multiprocessing
 import os
 from collections import defaultdict
@@ -13,12 +15,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from tests.parity.ours import load_ours, run_ours
+from tests.parity.ours import Layout, layouts, load_ours, run_ours
 from tests.parity.store import Golden, all_goldens, write_checkpoint
 
 PAGE = Path(__file__).parents[2] / "docs" / "parity_bf16.md"
 # Two classes that are nearer to each other than this may change places.
 MARGIN = 0.05
+# Of 95% of a model's logits, which are of order 1: rounding moves them by 0.13 at most where it changes an expert.
+BOUND = 0.2
 
 _TEXT = """# bfloat16 against float32
 
@@ -35,11 +39,11 @@ A mixture of experts chooses; where rounding changes a choice (Qwen3Moe), a row 
 """
 
 
-def measure(golden: Golden) -> tuple[np.ndarray, int, int]:
+def measure(golden: Golden, layout: Layout = "unrolled") -> tuple[np.ndarray, int, int]:
     """Distances of all logits; rows that are decided the same way, and rows that are decided at all."""
     with TemporaryDirectory() as folder:
         write_checkpoint(golden.case.config, golden.shapes, golden.case.seed, Path(folder))
-        llm = load_ours(golden.case, Path(folder), "unrolled", dtype="bfloat16")
+        llm = load_ours(golden.case, Path(folder), layout, dtype="bfloat16")
         ours = run_ours(llm, golden.case.prompts)
     theirs = golden.logits
     if theirs.shape[1] < 2:
@@ -50,9 +54,32 @@ def measure(golden: Golden) -> tuple[np.ndarray, int, int]:
     return np.abs(ours - theirs).ravel(), int(same[clear].sum()), int(clear.sum())
 
 
+def check(goldens: list[Golden]) -> None:
+    """Measures in this process, which may hold the only device.
+
+    Raises:
+        SystemExit: a model is off; names all.
+    """
+    off = []
+    for golden in goldens:
+        for layout in layouts(golden.case.config):
+            deltas, same, clear = measure(golden, layout)
+            high = float(np.quantile(deltas, 0.95))
+            print(f"{golden.case.name}, {layout}: 95% within {high:.1e}, {same} of {clear} decisions", flush=True)
+            if not high <= BOUND:
+                off.append(f"{golden.case.name} ({layout})")
+    if off:
+        raise SystemExit(f"further from float32 than {BOUND}: {', '.join(off)}")
+
+
 def main() -> None:
     """Measures, a process a core, and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a model is off")
     goldens = [golden for golden in all_goldens() if golden.case.name.endswith("-base")]
+    if parser.parse_args().check:
+        check(goldens)
+        return
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), multiprocessing.get_context("spawn")) as pool:
         measured = list(pool.map(measure, goldens))
     found: dict[str, list[tuple[np.ndarray, int, int]]] = defaultdict(list)
