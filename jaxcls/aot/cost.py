@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from jax.extend import core
 
-from jaxcls.aot.targets import Target
+from jaxcls.aot.targets import Target, sharding_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ def compile_for(
     if mesh is None:
         traced = jitted.trace(*arguments, **static)
         return traced, traced.lower().compile(compiler_options)
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    sharding = sharding_of(mesh)
 
     def place(x: Any) -> jax.ShapeDtypeStruct:
         # A format, which is a layout and a sharding, stays.

@@ -10,13 +10,14 @@ from typing import Any, Unpack
 import jax
 
 from jaxcls.aot.cost import Estimate, compile_for, estimate
-from jaxcls.aot.targets import Target, find_target, open_mesh, prepare, traced_for
+from jaxcls.aot.targets import Target, find_target, open_mesh, prepare, sharding_of, traced_for
 from jaxcls.config.engine import EngineOptions, engine_config
 from jaxcls.engine import programs
 from jaxcls.engine.batch import empty_batch
 from jaxcls.engine.buckets import Bucket
 from jaxcls.engine.checkpoint import open_checkpoint
 from jaxcls.engine.load import abstract_model, ladder
+from jaxcls.engine.paging import open_paging, paged_ladder
 from jaxcls.engine.request import Task
 from jaxcls.engine.runner import compiler_options, make_step
 from jaxcls.errors import ConfigError
@@ -31,9 +32,10 @@ class Program:
         model: as it was asked for.
         target: name of the device, and its `device_kind`.
         task: what it computes.
-        bucket: its shape, "rows x tokens", and `num_seqs`, the most sequences in it.
+        bucket: its shape, "rows x tokens, pages of a sequence"; and `num_seqs`, the most sequences in it.
         fits: whether one device has the memory.
-        memory_bytes: what it needs there: weights, batch, temporaries, results and code; None: the compiler gave up.
+        memory_bytes: what it needs there: weights, batch, pages, temporaries, results and code; None: the compiler
+            gave up.
         weight_bytes: of the weights alone.
         temporary_bytes: between operations.
         gflops: floating point operations of matrix products and kernels, a multiply-add being two, in 1e9.
@@ -102,22 +104,28 @@ def compile_model(
     chosen: list[Task] = [task for task in checkpoint.tasks if task in tasks] or [checkpoint.tasks[0]]
     with traced_for(mesh):
         abstract = abstract_model(checkpoint, config)
-        shapes = _chosen(ladder(checkpoint, config, abstract.dtype).buckets, buckets)
+        found = ladder(checkpoint, config, abstract.dtype)
+        paging = open_paging(checkpoint, config, abstract.dtype, found)
+        found = paged_ladder(found, paging, config, checkpoint.max_len)
+        pool = None if paging is None else paging.shape
+        pages = None if pool is None else pool.spec(sharding_of(mesh))
         kind = device_kind()
+    shapes = _chosen(found.buckets + found.paged, buckets)
     if output is not None:
         if output.exists() and any(output.iterdir()):
             raise ConfigError(f"{output} is not empty")
         output.mkdir(parents=True, exist_ok=True)
-        manifest = programs.describe(checkpoint, abstract, kind)
+        manifest = programs.describe(checkpoint, abstract, pool, kind)
         (output / programs.MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     specs, structure = jax.tree.flatten(abstract.state)
     weight_bytes = sum(spec.size * spec.dtype.itemsize for spec in specs)
     for task in chosen:
-        step = make_step(abstract.graphdef, structure, checkpoint.pooler(task))
+        step = make_step(abstract.graphdef, structure, checkpoint.pooler(task), pool, pages)
         for bucket in shapes:
-            row = _compile(where, mesh, step, specs, bucket, output, task)
+            own = pages if bucket.pages_per_seq else None
+            row = _compile(where, mesh, step, (specs, own), bucket, output, task)
             named = {"model": str(model), "target": target, "device_kind": kind, "weight_bytes": weight_bytes}
-            yield Program(**named, task=task, bucket=f"{bucket.rows}x{bucket.row_len}", num_seqs=bucket.num_seqs, **row)
+            yield Program(**named, task=task, bucket=_name(bucket), num_seqs=bucket.num_seqs, **row)
 
 
 # Of a program that the compiler finds too large.
@@ -129,22 +137,27 @@ _UNKNOWN: dict[str, Any] = {
 
 
 def _chosen(buckets: tuple[Bucket, ...], wanted: tuple[str, ...]) -> list[Bucket]:
-    by_name = {f"{bucket.rows}x{bucket.row_len}": bucket for bucket in buckets}
+    by_name = {_name(bucket): bucket for bucket in buckets}
     unknown = [name for name in wanted if name not in by_name]
     if unknown:
         raise ConfigError(f"there is no bucket {unknown[0]!r}; there are {', '.join(by_name)}")
     return [by_name[name] for name in wanted or by_name]
 
 
+def _name(bucket: Bucket) -> str:
+    return bucket.name.replace(" ", "")
+
+
 def _compile(
-    target: Target, mesh: Any, step: Any, specs: list[Any], bucket: Bucket, output: Path | None, task: Task
+    target: Target, mesh: Any, step: Any, held: tuple[Any, Any], bucket: Bucket, output: Path | None, task: Task
 ) -> dict[str, Any]:
+    weights, pages = held
     batch = empty_batch(bucket)
     arrays, structure = jax.tree.flatten(batch)
     start = time.perf_counter()
     try:
         traced, compiled = compile_for(
-            step, (specs, arrays), mesh, compiler_options(target.platform), batch_structure=structure
+            step, (weights, arrays, pages), mesh, compiler_options(target.platform), batch_structure=structure
         )
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):

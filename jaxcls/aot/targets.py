@@ -155,6 +155,15 @@ def open_mesh(target: Target, topology: str | None = None) -> Any:
     return Mesh(np.array(found.devices[:1]), ("x",))
 
 
+def sharding_of(mesh: Any) -> Any:
+    """Where the arrays of a mesh's one device lie; of None, those of the device that is here."""
+    import jax
+
+    if mesh is None:
+        return jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+
 @contextmanager
 def traced_for(mesh: Any) -> Iterator[None]:
     """What is traced inside is for the mesh's device: its kernels, its layout, its shapes."""
