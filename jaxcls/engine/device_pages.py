@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import jax.numpy as jnp
 
-from jaxcls.engine.paging import PoolShape
 from jaxcls.errors import JaxclsError
 from jaxcls.pooling.pooler import PoolerOutput
 
@@ -15,13 +14,13 @@ class DevicePages:
     """Made when it is first needed; each step takes the pool and leaves it changed.
 
     Attributes:
-        spec: its shape and dtype.
+        spec: its shape and dtype, and how it lies in memory.
         thread: where the steps that use it run, one after another.
         generation: how many times its contents were lost. A step that was planned before is an error.
     """
 
-    def __init__(self, pool: PoolShape):
-        self.spec = pool.spec
+    def __init__(self, spec: jax.ShapeDtypeStruct):
+        self.spec = spec
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="jaxcls-pages")
         self.generation = 0
         self._array: jax.Array | None = None
@@ -34,7 +33,7 @@ class DevicePages:
         """
         if generation != self.generation:
             raise JaxclsError("a step failed that was to leave in the pool what this one needs: try again")
-        array = jnp.zeros(self.spec.shape, self.spec.dtype) if self._array is None else self._array
+        array = self._empty() if self._array is None else self._array
         self._array = None
         try:
             output, self._array = step(array)
@@ -42,6 +41,10 @@ class DevicePages:
         except BaseException:
             self.lose()
             raise
+
+    def _empty(self) -> jax.Array:
+        where = None if self.spec.format.layout is None else self.spec.format
+        return jax.jit(lambda: jnp.zeros(self.spec.shape, self.spec.dtype), out_shardings=where)()
 
     def lose(self) -> None:
         """Counts a loss."""

@@ -54,12 +54,15 @@ class ModelRunner:
         self._weights: list[jax.Array] = []
         # Programs take the parameters as a list: flattening an nnx State takes Python 0.1 ms a step.
         self._specs, structure = jax.tree.flatten(model.state)
-        self._steps = {task: make_step(model.graphdef, structure, pooler, pool) for task, pooler in poolers.items()}
+        spec = None if pool is None else pool.spec(jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+        self._pages = None if spec is None else DevicePages(spec)
+        self._steps = {
+            task: make_step(model.graphdef, structure, pooler, pool, spec) for task, pooler in poolers.items()
+        }
         self._stats = stats
         self._pool = ThreadPoolExecutor(self.streams, thread_name_prefix="jaxcls-step")
         self._programs: dict[tuple[Task, Any], Future[Any]] = {}
         self._lock = threading.Lock()
-        self._pages = None if pool is None else DevicePages(pool)
 
     @property
     def state(self) -> Any:
@@ -147,11 +150,19 @@ def compiler_options(platform: str) -> dict[str, Any] | None:
     return _LEAST_MEMORY if platform == "cpu" else None
 
 
-def make_step(graphdef: Any, structure: Any, pooler: Pooler, pool: PoolShape | None) -> Any:
+def make_step(
+    graphdef: Any, structure: Any, pooler: Pooler, pool: PoolShape | None, spec: jax.ShapeDtypeStruct | None
+) -> Any:
     """The jitted step.
 
-    It takes the leaves of the weights, whose tree is `structure`, those of a batch (`batch_structure`), and the pages,
-    which are donated, if the batch has tables; it gives rows, and the pages.
+    It takes the leaves of the weights and of a batch, the pages or None, and `batch_structure`, the batch's tree.
+
+    Args:
+        graphdef: the model's static half.
+        structure: tree of the weights.
+        pooler: what becomes of the hidden states.
+        pool: of the pages; None: the model has none.
+        spec: of the pages as they lie in memory.
     """
 
     def step(
@@ -166,7 +177,10 @@ def make_step(graphdef: Any, structure: Any, pooler: Pooler, pool: PoolShape | N
         with jax.named_scope("pooler"):
             return pooler(hidden, batch, model.head), None if held is None else held.pages
 
-    return jax.jit(step, static_argnames="batch_structure", donate_argnums=2)
+    shardings: dict[str, Any] = {}
+    if spec is not None and spec.format.layout is not None:
+        shardings = {"out_shardings": (None, spec.format)}
+    return jax.jit(step, static_argnames="batch_structure", donate_argnums=2, **shardings)
 
 
 def _zeros(specs: list[jax.ShapeDtypeStruct]) -> list[jax.Array]:
