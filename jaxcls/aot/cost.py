@@ -10,9 +10,6 @@ from jax.extend import core
 
 from jaxcls.aot.targets import Target
 
-# What Pallas kernels are in a program: those over blocks, and those over a mesh of threads.
-_KERNELS = ("pallas_call", "mpmd_map")
-
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
@@ -119,7 +116,7 @@ def _of_equation(equation: Any) -> float:
         (contracted, _), _ = params["dimension_numbers"]
         size = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
         return 2.0 * equation.outvars[0].aval.size * size
-    if name in _KERNELS:
+    if name == "pallas_call":
         cost = params["cost_estimate"]
         return 0.0 if cost is None else float(cost.flops)
     inner = [operations(jaxpr) for jaxpr in _inner(equation)]
@@ -130,7 +127,7 @@ def _of_equation(equation: Any) -> float:
 
 def _inner(equation: Any) -> list[core.Jaxpr]:
     """What an operation is made of; of ways where one is a kernel, that one: it is the way of the platform."""
-    if equation.primitive.name in _KERNELS:
+    if equation.primitive.name == "pallas_call":
         return []
     values = [item for value in equation.params.values() for item in (value if isinstance(value, tuple) else (value,))]
     closed = [item.jaxpr if isinstance(item, core.ClosedJaxpr) else item for item in values]
@@ -142,5 +139,5 @@ def _inner(equation: Any) -> list[core.Jaxpr]:
 
 def _has_kernel(jaxpr: core.Jaxpr) -> bool:
     return any(
-        equation.primitive.name in _KERNELS or any(map(_has_kernel, _inner(equation))) for equation in jaxpr.eqns
+        equation.primitive.name == "pallas_call" or any(map(_has_kernel, _inner(equation))) for equation in jaxpr.eqns
     )

@@ -62,8 +62,6 @@ def _spec(name: str, case: _Case) -> Spec:
         name,
         (q, kv, kv, segments, *more.values()),
         partial(_call, tuple(more), options),
-        # Hopper multiplies 16 bits.
-        platforms=("tpu",) if case.dtype == "float32" else ("tpu", "cuda"),
         lean=case.lean,
     )
 
