@@ -16,7 +16,7 @@ from jaxcls.embed import embed_call, token_embed_call
 from jaxcls.engine.call import Call, error_of
 from jaxcls.engine.engine import Engine
 from jaxcls.engine.pipeline import OnError, RequestBuilder, check_on_error
-from jaxcls.engine.request import Finished, Outcome, Request, first_equal
+from jaxcls.engine.request import Finished, Order, Outcome, Request, first_equal
 from jaxcls.engine.setup import Model, load_model
 from jaxcls.engine.stats import Stats
 from jaxcls.errors import JaxclsError, PromptError
@@ -261,7 +261,7 @@ class _Worker:
         with self._lock:
             if self._closed:
                 raise JaxclsError("this AsyncLLM is closed")
-            ordered = request.ordered(next(self._orders))
+            ordered = request.ordered((request.order[0], next(self._orders)))
             self._inbox.put(_Submit(ordered, future))
         future.add_done_callback(lambda f: self._inbox.put(_Cancel(ordered)) if f.cancelled() else None)
         return future
@@ -274,8 +274,8 @@ class _Worker:
         self._thread.join()
 
     def _loop(self) -> None:
-        engine = Engine(self._model.runner, self._model.ladder, self._model.stats)
-        pending: dict[int, Future[Finished]] = {}
+        engine = self._model.engine()
+        pending: dict[Order, Future[Finished]] = {}
         while self._receive(engine, pending):
             try:
                 for finished in engine.step():
@@ -287,7 +287,7 @@ class _Worker:
                 _fail_all(pending, error)
         _fail_all(pending, JaxclsError("this AsyncLLM was closed"))
 
-    def _receive(self, engine: Engine, pending: dict[int, Future[Finished]]) -> bool:
+    def _receive(self, engine: Engine, pending: dict[Order, Future[Finished]]) -> bool:
         """Moves what has arrived into the engine; waits only when there is nothing to do. False: closed."""
         while True:
             try:
@@ -315,7 +315,7 @@ class _Cancel:
     request: Request
 
 
-def _fail_all(pending: dict[int, Future[Finished]], error: Exception) -> None:
+def _fail_all(pending: dict[Order, Future[Finished]], error: Exception) -> None:
     for future in pending.values():
         if future.set_running_or_notify_cancel():
             future.set_exception(error)

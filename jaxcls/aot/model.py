@@ -17,6 +17,7 @@ from jaxcls.engine.batch import empty_batch
 from jaxcls.engine.buckets import Bucket
 from jaxcls.engine.checkpoint import open_checkpoint
 from jaxcls.engine.load import abstract_model, ladder
+from jaxcls.engine.paging import open_paging, paged_ladder
 from jaxcls.engine.request import Task
 from jaxcls.engine.runner import compiler_options, make_step
 from jaxcls.errors import ConfigError
@@ -31,7 +32,8 @@ class Program:
         model: as it was asked for.
         target: name of the device, and its `device_kind`.
         task: what it computes.
-        bucket: its shape, "rows x tokens", and `num_seqs`, the most sequences in it.
+        bucket: its shape, "rows x tokens", with the pages that a sequence may have.
+        num_seqs: the most sequences in it.
         fits: whether one device has the memory.
         memory_bytes: what it needs there: weights, batch, temporaries, results and code; None: the compiler gave up.
         weight_bytes: of the weights alone.
@@ -102,22 +104,27 @@ def compile_model(
     chosen: list[Task] = [task for task in checkpoint.tasks if task in tasks] or [checkpoint.tasks[0]]
     with traced_for(mesh):
         abstract = abstract_model(checkpoint, config)
-        shapes = _chosen(ladder(checkpoint, config, abstract.dtype).buckets, buckets)
+        steps = ladder(checkpoint, config, abstract.dtype)
+        paging = open_paging(checkpoint, config, abstract.dtype, steps)
+        steps = paged_ladder(steps, paging, config, checkpoint.max_len)
+        pool = None if paging is None else paging.shape
+        shapes = _chosen((*steps.buckets, *steps.paged), buckets)
         kind = device_kind()
     if output is not None:
         if output.exists() and any(output.iterdir()):
             raise ConfigError(f"{output} is not empty")
         output.mkdir(parents=True, exist_ok=True)
-        manifest = programs.describe(checkpoint, abstract, kind)
+        manifest = programs.describe(checkpoint, abstract, pool, kind)
         (output / programs.MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     specs, structure = jax.tree.flatten(abstract.state)
     weight_bytes = sum(spec.size * spec.dtype.itemsize for spec in specs)
     for task in chosen:
-        step = make_step(abstract.graphdef, structure, checkpoint.pooler(task))
+        step = make_step(abstract.graphdef, structure, checkpoint.pooler(task), pool)
         for bucket in shapes:
-            row = _compile(where, mesh, step, specs, bucket, output, task)
+            pages = None if pool is None or not bucket.pages_per_seq else pool.spec
+            row = _compile(where, mesh, step, (specs, pages), bucket, output, task)
             named = {"model": str(model), "target": target, "device_kind": kind, "weight_bytes": weight_bytes}
-            yield Program(**named, task=task, bucket=f"{bucket.rows}x{bucket.row_len}", num_seqs=bucket.num_seqs, **row)
+            yield Program(**named, task=task, bucket=_name(bucket), num_seqs=bucket.num_seqs, **row)
 
 
 # Of a program that the compiler finds too large.
@@ -128,8 +135,13 @@ _UNKNOWN: dict[str, Any] = {
 }
 
 
+def _name(bucket: Bucket) -> str:
+    pages = f"+{bucket.pages_per_seq}pages" if bucket.pages_per_seq else ""
+    return f"{bucket.rows}x{bucket.row_len}{pages}"
+
+
 def _chosen(buckets: tuple[Bucket, ...], wanted: tuple[str, ...]) -> list[Bucket]:
-    by_name = {f"{bucket.rows}x{bucket.row_len}": bucket for bucket in buckets}
+    by_name = {_name(bucket): bucket for bucket in buckets}
     unknown = [name for name in wanted if name not in by_name]
     if unknown:
         raise ConfigError(f"there is no bucket {unknown[0]!r}; there are {', '.join(by_name)}")
@@ -137,14 +149,14 @@ def _chosen(buckets: tuple[Bucket, ...], wanted: tuple[str, ...]) -> list[Bucket
 
 
 def _compile(
-    target: Target, mesh: Any, step: Any, specs: list[Any], bucket: Bucket, output: Path | None, task: Task
+    target: Target, mesh: Any, step: Any, specs: tuple[list[Any], Any], bucket: Bucket, output: Path | None, task: Task
 ) -> dict[str, Any]:
     batch = empty_batch(bucket)
     arrays, structure = jax.tree.flatten(batch)
     start = time.perf_counter()
     try:
         traced, compiled = compile_for(
-            step, (specs, arrays), mesh, compiler_options(target.platform), batch_structure=structure
+            step, (specs[0], arrays, specs[1]), mesh, compiler_options(target.platform), batch_structure=structure
         )
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):

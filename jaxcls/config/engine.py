@@ -37,6 +37,12 @@ class EngineOptions(TypedDict, total=False):
     max_model_len: int | None
     max_num_seqs: int
     max_num_batched_tokens: int | None
+    enable_prefix_caching: bool | None
+    enable_chunked_prefill: bool | None
+    block_size: int
+    kv_cache_tokens: int | None
+    kv_cache_memory_bytes: int | None
+    scheduling_policy: Literal["fcfs", "priority"]
     hf_overrides: HfOverrides | None
     labels: dict[str, str] | list[str] | None
     prompt_template: str | None
@@ -75,6 +81,16 @@ class EngineConfig(BaseModel):
         max_model_len: longest prompt in tokens; None: what the checkpoint allows.
         max_num_seqs: most sequences in one step.
         max_num_batched_tokens: tokens of a full step; None: 512 on CPU, 8192 elsewhere.
+        enable_prefix_caching: whether a prefix that prompts have in common is computed once, and kept for later ones.
+            None: where the model allows it, which causal ones that score the last token do.
+        enable_chunked_prefill: whether a prompt longer than a step is computed in parts, in memory that does not grow
+            with it. True makes the pool hold the longest prompt; None: where the model allows it and the pool suffices.
+        block_size: tokens of a page, what is shared of prefixes are whole pages.
+        kv_cache_tokens: size of the pool of pages in tokens; None: those of four full steps. It is made when it is
+            first needed.
+        kv_cache_memory_bytes: the same in bytes.
+        scheduling_policy: "fcfs": the oldest request runs first; "priority": the one with the smallest
+            `PoolingParams.priority`, the oldest of these.
         hf_overrides: changes to config.json: a dict (nested dicts are merged, None drops a key) or a function of the
             config that returns it.
         labels: makes a classifier of a causal language model: class names -> words, each one token, whose logits after
@@ -115,6 +131,12 @@ class EngineConfig(BaseModel):
     max_model_len: int | None = Field(default=None, ge=1)
     max_num_seqs: int = Field(default=256, ge=1)
     max_num_batched_tokens: int | None = Field(default=None, ge=16)
+    enable_prefix_caching: bool | None = None
+    enable_chunked_prefill: bool | None = None
+    block_size: int = Field(default=16, ge=8)
+    kv_cache_tokens: int | None = Field(default=None, ge=1)
+    kv_cache_memory_bytes: int | None = Field(default=None, ge=1)
+    scheduling_policy: Literal["fcfs", "priority"] = "fcfs"
     hf_overrides: HfOverrides | None = None
     labels: dict[str, str] | list[str] | None = None
     prompt_template: str | None = None
@@ -144,19 +166,16 @@ class EngineConfig(BaseModel):
 
 _MEANINGLESS = {
     "gpu_memory_utilization": "memory is taken for the weights and one step, nothing is reserved",
-    "kv_cache_memory_bytes": "classification keeps no KV cache",
     "cpu_offload_gb": "weights stay on one device",
-    "swap_space": "classification keeps no KV cache",
+    "swap_space": "pages stay on the device",
     "enforce_eager": "every step is one compiled program; its shapes are few",
     "compilation_config": "there is one way to compile; see compilation_cache_dir",
-    "block_size": "classification keeps no KV cache",
     "disable_log_stats": "nothing is logged; see LLM.stats",
     "tokenizer_mode": "tokenizers are always the fast ones",
     "task": "LLM classifies; the head comes from the checkpoint",
     "override_pooler_config": "its name is pooler_config",
     "tensor_parallel_size": "a model runs on one device",
-    "enable_prefix_caching": "nothing is cached between requests",
-    "enable_chunked_prefill": "prompts run whole",
+    "num_gpu_blocks_override": "its name is kv_cache_tokens, in tokens",
     "enable_lora": "adapters have to be merged into the checkpoint first",
 }
 

@@ -85,7 +85,8 @@ class Call(Generic[OutputT]):
         if error is not None:
             return RequestOutput(str(index), None, ids, error_of(index, error))
         rows = [outcome.finished for outcome in outcomes if outcome.finished is not None]
-        return RequestOutput(str(index), self.reduce(item, rows), ids)
+        cached = sum(row.num_cached_tokens for row in rows)
+        return RequestOutput(str(index), self.reduce(item, rows), ids, num_cached_tokens=cached)
 
 
 def error_of(index: int, error: Exception) -> Exception:

@@ -1,13 +1,17 @@
 """Requests in, finished rows out; one step is planned and built while the device runs another."""
 
 import collections
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 
 from jaxcls.engine.batch import build_batch, empty_batch
 from jaxcls.engine.buckets import Ladder
+from jaxcls.engine.prefix import PrefixPlanner
 from jaxcls.engine.request import TOKEN_TASKS, Finished, Request, Task
 from jaxcls.engine.runner import ModelRunner
 from jaxcls.engine.scheduler import Scheduler, StepPlan
@@ -16,15 +20,21 @@ from jaxcls.errors import NonFiniteError
 from jaxcls.pooling.activation import LEAST_LENGTH
 from jaxcls.pooling.pooler import PoolerOutput
 
+# Seconds to wait for pages before looking again.
+_PATIENCE = 0.05
+
 
 class Engine:
     """A synchronous state machine: `add` requests, then `step` until it is idle. Not thread-safe."""
 
-    def __init__(self, runner: ModelRunner, ladder: Ladder, stats: Stats):
+    def __init__(self, runner: ModelRunner, ladder: Ladder, stats: Stats, planner: PrefixPlanner | None = None):
         self.ladder = ladder
         self.stats = stats
         self._runner = runner
-        self._scheduler = Scheduler(ladder)
+        self._planner = planner
+        self._scheduler = Scheduler(ladder, planner)
+        # What is there of requests that are computed in parts and whose tokens each have a row.
+        self._parts: dict[Request, list[Finished]] = {}
         # Steps handed over before the oldest is waited for: every stream runs one, one more waits.
         self._max_in_flight = runner.streams + 1
         self._in_flight: collections.deque[tuple[StepPlan, Future[PoolerOutput]]] = collections.deque()
@@ -36,23 +46,60 @@ class Engine:
 
     def add(self, request: Request) -> None:
         """Queues a validated request."""
-        self._scheduler.add(request)
+        with self._planning():
+            self._scheduler.add(request)
 
     def cancel(self, request: Request) -> None:
         """Drops a request that still waits; one that runs or is unknown is left alone."""
-        self._scheduler.remove(request)
+        with self._planning():
+            self._scheduler.remove(request)
+        self._parts.pop(request, None)
 
     def step(self) -> list[Finished]:
         """Dispatches the next step if any, then fetches the oldest one that has enough behind it."""
-        plan = self._scheduler.next_step()
-        if plan is not None:
-            alone = not self._in_flight and not len(self._scheduler)
-            self._in_flight.append((plan, self._runner.run(build_batch(plan), plan.task, alone=alone)))
-            self._count(plan)
+        plan = self._dispatch()
         if self._in_flight and (plan is None or len(self._in_flight) > self._max_in_flight):
             finished, output = self._in_flight.popleft()
-            return _finish(finished, output.result())
+            try:
+                return self._finish(finished, output.result())
+            finally:
+                self._check_pages()
+        if plan is None and self._planner is not None and len(self._scheduler):
+            # All pages are held by other engines of this model.
+            with self._planning() as released:
+                released.wait(_PATIENCE)
         return []
+
+    def _dispatch(self) -> StepPlan | None:
+        """Plans a step and starts it; pages are used in the order in which steps are planned."""
+        with self._planning():
+            plan = self._scheduler.next_step()
+            if plan is None:
+                return None
+            try:
+                page_size = generation = 0
+                if self._planner is not None and plan.paged:
+                    page_size = self._planner.allocator.page_size
+                    generation = self._planner.allocator.generation
+                alone = not self._in_flight and not len(self._scheduler)
+                batch = build_batch(plan, page_size)
+                self._in_flight.append((plan, self._runner.run(batch, plan.task, alone=alone, generation=generation)))
+            except BaseException:
+                if plan.paged:
+                    self._runner.lose_pages()
+                    self._check_pages()
+                raise
+        self._count(plan)
+        return plan
+
+    def _planning(self) -> Any:
+        return nullcontext() if self._planner is None else self._planner.allocator.lock
+
+    def _check_pages(self) -> None:
+        """Forgets all pages if a step has failed that was to fill some."""
+        if self._planner is not None:
+            with self._planning():
+                self._planner.allocator.reset(self._runner.pages_generation)
 
     def drain(self) -> Iterator[Finished]:
         """Runs until idle, yielding rows as they come."""
@@ -66,37 +113,61 @@ class Engine:
 
     def abort(self) -> None:
         """Forgets everything that waits or runs."""
-        self._scheduler = Scheduler(self.ladder)
+        self.close()
+        self._scheduler = Scheduler(self.ladder, self._planner)
         self._in_flight.clear()
+        self._parts.clear()
+
+    def close(self) -> None:
+        """Gives back what requests that will not go on hold of the pool."""
+        with self._planning():
+            self._scheduler.close()
 
     def warmup(self, task: Task = "classify") -> Iterator[str]:
         """Compiles every bucket, yielding a name for each."""
-        for bucket in self.ladder.buckets:
-            output = self._runner.run(empty_batch(bucket), task).result()
+        for bucket in (*self.ladder.buckets, *self.ladder.paged):
+            generation = self._runner.pages_generation
+            output = self._runner.run(empty_batch(bucket), task, generation=generation).result()
             output.probs.block_until_ready()
-            yield f"{bucket.rows} x {bucket.row_len}"
+            yield bucket.name
 
     def _count(self, plan: StepPlan) -> None:
         self.stats.steps += 1
-        self.stats.prompts += len(plan.requests)
-        self.stats.tokens_given += sum(request.num_tokens for request in plan.requests)
+        self.stats.prompts += sum(chunk.is_last for chunk in plan.chunks)
+        self.stats.tokens_given += sum(chunk.num_tokens for chunk in plan.chunks)
+        self.stats.tokens_reused += sum(chunk.num_cached for chunk in plan.chunks if chunk.is_last)
         self.stats.tokens_computed += plan.bucket.num_tokens
 
+    def _finish(self, plan: StepPlan, output: PoolerOutput) -> list[Finished]:
+        probs, logits = np.asarray(output.probs), np.asarray(output.logits)
+        finite = np.logical_and.reduce(np.isfinite(probs) & np.isfinite(logits), axis=1)
+        of_tokens = plan.task in TOKEN_TASKS
+        finished = []
+        segment = 0
+        for row_index, row in enumerate(plan.rows):
+            start = row_index * plan.bucket.row_len
+            for chunk in row:
+                rows = slice(start, start + chunk.num_tokens) if of_tokens else segment
+                request = chunk.request
+                error = None if finite[rows].all() else _not_finite(request, logits[rows])
+                leading = _leading(request, probs[rows], logits[rows])
+                one = Finished(request, *leading, error, chunk.num_cached)
+                if chunk.is_last:
+                    finished.append(_joined([*self._parts.pop(request, ()), one]))
+                elif of_tokens:
+                    self._parts.setdefault(request, []).append(one)
+                start += chunk.num_tokens
+                segment += 1
+        return finished
 
-def _finish(plan: StepPlan, output: PoolerOutput) -> list[Finished]:
-    probs, logits = np.asarray(output.probs), np.asarray(output.logits)
-    finite = np.logical_and.reduce(np.isfinite(probs) & np.isfinite(logits), axis=1)
-    finished = []
-    segment = 0
-    for row_index, row in enumerate(plan.rows):
-        start = row_index * plan.bucket.row_len
-        for request in row:
-            rows = slice(start, start + request.num_tokens) if plan.task in TOKEN_TASKS else segment
-            error = None if finite[rows].all() else _not_finite(request, logits[rows])
-            finished.append(Finished(request, *_leading(request, probs[rows], logits[rows]), error))
-            start += request.num_tokens
-            segment += 1
-    return finished
+
+def _joined(parts: Sequence[Finished]) -> Finished:
+    """The rows of a request that was computed in parts."""
+    if len(parts) == 1:
+        return parts[0]
+    error = next((part.error for part in parts if part.error is not None), None)
+    probs, logits = (np.concatenate([getattr(part, name) for part in parts]) for name in ("probs", "logits"))
+    return dataclasses.replace(parts[-1], probs=probs, logits=logits, error=error)
 
 
 def _leading(request: Request, probs: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -37,6 +37,7 @@ class RequestBuilder:
         model.checkpoint.check_task(task)
         self._model, self._params = model, params
         self._task: Task = task
+        self._pooler = model.checkpoint.pooler(task)
         self._options = tokenize_options(params.tokenization, max_len=model.checkpoint.max_len, texts=params.texts)
 
     def build(self, first: int, prompts: Sequence[Any]) -> list[Request | PromptError]:
@@ -72,7 +73,27 @@ class RequestBuilder:
         use_activation = params.use_activation
         if use_activation is None:
             use_activation = self._model.checkpoint.use_activation
-        return Request(index, tokens, use_activation, self._task, self._dimensions(params))
+        order = (self._priority(params), 0)
+        paging = self._paging(tokens, params.cache_salt)
+        return Request(index, tokens, use_activation, self._task, self._dimensions(params), order, *paging)
+
+    def _priority(self, params: PoolingParams) -> int:
+        if params.priority and self._model.options.scheduling_policy != "priority":
+            raise ConfigError(
+                f"priority = {params.priority}, but requests run in the order they come in: load the model with "
+                'scheduling_policy="priority"'
+            )
+        return params.priority
+
+    def _paging(self, tokens: TokensPrompt, salt: str | None) -> tuple[bool, int | None, tuple[bytes, ...]]:
+        """What `Request` says of pages: whether it may have some, its scored token, the names of its leading pages."""
+        if self._model.paging is None or not self._pooler.chunkable or tokens.num_unseen:
+            return False, None, ()
+        planner, scored = self._model.paging.planner, self._pooler.scored(tokens.token_ids)
+        if scored is None or not planner.reuses:
+            return True, scored, ()
+        count = scored // planner.allocator.page_size
+        return True, scored, planner.allocator.hashes(tokens.token_ids, salt, count)
 
     def _dimensions(self, params: PoolingParams) -> int | None:
         wanted, checkpoint = params.dimensions, self._model.checkpoint
@@ -118,14 +139,17 @@ class Pipeline(Generic[OutputT]):
 
     def _in_order(self, prompts: Iterator[EnginePrompt]) -> Iterator[Outcome]:
         # An engine a call: calls from several threads share nothing but the compiled steps.
-        engine = Engine(self._model.runner, self._model.ladder, self._model.stats)
+        engine = self._model.engine()
         done: dict[int, Outcome] = {}
         following = 0
-        for outcome in self._outcomes(engine, prompts):
-            done[outcome.index] = outcome
-            while following in done:
-                yield done.pop(following)
-                following += 1
+        try:
+            for outcome in self._outcomes(engine, prompts):
+                done[outcome.index] = outcome
+                while following in done:
+                    yield done.pop(following)
+                    following += 1
+        finally:
+            engine.close()
 
     def _outcomes(self, engine: Engine, prompts: Iterator[EnginePrompt]) -> Iterator[Outcome]:
         """Outcomes as they come. A window is dispatched whole before the next, so few results wait for their turn."""

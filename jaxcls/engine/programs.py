@@ -12,6 +12,7 @@ from jax.experimental import serialize_executable
 
 from jaxcls.engine.checkpoint import Checkpoint
 from jaxcls.engine.load import AbstractModel
+from jaxcls.engine.paging import PoolShape
 from jaxcls.engine.request import Task
 from jaxcls.errors import ConfigError
 from jaxcls.layers.packed import PackedBatch
@@ -21,7 +22,7 @@ MANIFEST = "manifest.json"
 _SUFFIX = ".program"
 
 
-def describe(checkpoint: Checkpoint, model: AbstractModel, device_kind: str) -> dict[str, str]:
+def describe(checkpoint: Checkpoint, model: AbstractModel, pool: PoolShape | None, device_kind: str) -> dict[str, str]:
     """What has to be equal where programs are made and where they run, by the name of what it is."""
     poolers = [repr(checkpoint.pooler(task)) for task in checkpoint.tasks]
     config = json.dumps([checkpoint.values, poolers], sort_keys=True, default=str)
@@ -35,6 +36,7 @@ def describe(checkpoint: Checkpoint, model: AbstractModel, device_kind: str) -> 
         "weights": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
         "dtype": str(model.dtype),
         "quantization": str(model.quantization),
+        "pool of pages": str(None if pool is None else pool.shape),
         "layers": "stacked" if model.stacked else "unrolled",
     }
 
@@ -43,7 +45,8 @@ def file_name(task: Task, batch: PackedBatch) -> str:
     """Where the program of a batch's shape lies."""
     rows = "+".join(f"{count}x{length}" for count, length in batch.row_groups)
     unseen = "" if batch.attended is None else "-unseen"
-    return f"{task}-{rows}-{len(batch.starts)}{unseen}{_SUFFIX}"
+    pages = "" if batch.tables is None else f"-{batch.tables.pages.shape[1]}pages"
+    return f"{task}-{rows}-{len(batch.starts)}{unseen}{pages}{_SUFFIX}"
 
 
 def save(path: Path, compiled: Any) -> None:
@@ -80,8 +83,9 @@ class SavedPrograms:
         path = self._directory / file_name(task, batch)
         if not path.is_file():
             return None
-        arguments = ([0] * num_weights, [0] * len(jax.tree.leaves(batch)))
-        in_tree, out_tree = jax.tree.structure((arguments, {})), jax.tree.structure(PoolerOutput(0, 0))  # pyright: ignore[reportArgumentType]
+        pages = None if batch.tables is None else 0
+        arguments = ([0] * num_weights, [0] * len(jax.tree.leaves(batch)), pages)
+        in_tree, out_tree = jax.tree.structure((arguments, {})), jax.tree.structure((PoolerOutput(0, 0), pages))  # pyright: ignore[reportArgumentType]
         try:
             return serialize_executable.deserialize_and_load(
                 path.read_bytes(), in_tree, out_tree, execution_devices=jax.devices()[:1]

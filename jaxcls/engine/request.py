@@ -10,6 +10,7 @@ from jaxcls.errors import PromptError
 from jaxcls.inputs.prompt import TokensPrompt
 
 Task = Literal["classify", "token_classify", "embed", "token_embed"]
+Order = tuple[int, int]
 # Those that give a row a token.
 TOKEN_TASKS: tuple[Task, ...] = ("token_classify", "token_embed")
 
@@ -24,7 +25,10 @@ class Request:
         use_activation: whether probs are activated.
         task: what is pooled.
         dimensions: how many of an embedding's are given; None: all.
-        order: smaller runs earlier; equal ones run longest first.
+        order: priority and arrival: smaller runs earlier; equal ones run longest first.
+        pageable: whether its keys and values may lie in pages: it can be computed in parts.
+        scored: the position of the one token that is scored, where it alone is; what follows it changes nothing.
+        page_hashes: names of its leading pages that hold nothing but tokens before the scored one.
     """
 
     index: int
@@ -32,7 +36,15 @@ class Request:
     use_activation: bool
     task: Task = "classify"
     dimensions: int | None = None
-    order: int = 0
+    order: Order = (0, 0)
+    pageable: bool = False
+    scored: int | None = None
+    page_hashes: tuple[bytes, ...] = ()
+
+    @property
+    def num_needed(self) -> int:
+        """Tokens that have to be computed or reused."""
+        return self.num_tokens if self.scored is None else self.scored + 1
 
     @property
     def num_tokens(self) -> int:
@@ -46,7 +58,7 @@ class Request:
         kind = (tokens.num_unseen, self.use_activation, self.task, self.dimensions)
         return (tuple(tokens.token_ids), None if types is None else tuple(types), *kind)
 
-    def ordered(self, order: int) -> "Request":
+    def ordered(self, order: Order) -> "Request":
         """The same request under another order."""
         return dataclasses.replace(self, order=order)
 
@@ -62,12 +74,21 @@ def first_equal(requests: Sequence[Request | PromptError]) -> list[int]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Finished:
-    """A request and its rows: float32 [C], or [tokens, C] for token tasks; `error` if they are not finite."""
+    """A request and its rows.
+
+    Attributes:
+        request: which.
+        probs: float32 [C], or [tokens, C] for token tasks.
+        logits: the same shape.
+        error: if they are not finite.
+        num_cached_tokens: tokens that were not computed for it.
+    """
 
     request: Request
     probs: np.ndarray
     logits: np.ndarray
     error: Exception | None = None
+    num_cached_tokens: int = 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """The compiled step: weights and a packed batch in, scores out."""
 
+import dataclasses
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,11 +10,13 @@ import jax
 import numpy as np
 from flax import nnx
 
+from jaxcls.engine.device_pages import DevicePages
 from jaxcls.engine.load import AbstractModel
+from jaxcls.engine.paging import PoolShape
 from jaxcls.engine.programs import SavedPrograms
 from jaxcls.engine.request import Task
 from jaxcls.engine.stats import Stats
-from jaxcls.layers.packed import PackedBatch
+from jaxcls.layers.packed import PackedBatch, PagePool
 from jaxcls.pooling.pooler import Pooler, PoolerOutput
 
 _ALIGNMENT = 64  # bytes; what jax asks of an array on CPU that it does not copy
@@ -39,6 +42,7 @@ class ModelRunner:
         model: AbstractModel,
         poolers: Mapping[Task, Pooler],
         stats: Stats,
+        pool: PoolShape | None = None,
         saved: SavedPrograms | None = None,
     ):
         self.graphdef = model.graphdef
@@ -50,11 +54,12 @@ class ModelRunner:
         self._weights: list[jax.Array] = []
         # Programs take the parameters as a list: flattening an nnx State takes Python 0.1 ms a step.
         self._specs, structure = jax.tree.flatten(model.state)
-        self._steps = {task: make_step(model.graphdef, structure, pooler) for task, pooler in poolers.items()}
+        self._steps = {task: make_step(model.graphdef, structure, pooler, pool) for task, pooler in poolers.items()}
         self._stats = stats
         self._pool = ThreadPoolExecutor(self.streams, thread_name_prefix="jaxcls-step")
         self._programs: dict[tuple[Task, Any], Future[Any]] = {}
         self._lock = threading.Lock()
+        self._pages = None if pool is None else DevicePages(pool)
 
     @property
     def state(self) -> Any:
@@ -73,20 +78,41 @@ class ModelRunner:
         """
         self._pool.submit(self._program, batch, task, first_run=self.streams > 1)
 
-    def run(self, batch: PackedBatch, task: Task, *, alone: bool = False) -> "Future[PoolerOutput]":
+    @property
+    def pages_generation(self) -> int:
+        """How many times the contents of the pages were lost."""
+        return 0 if self._pages is None else self._pages.generation
+
+    def lose_pages(self) -> None:
+        """A step that was planned will not run: what it was to leave in the pages is not there."""
+        if self._pages is not None:
+            self._pages.lose()
+
+    def run(
+        self, batch: PackedBatch, task: Task, *, alone: bool = False, generation: int = 0
+    ) -> "Future[PoolerOutput]":
         """Starts one step; compiles on the first batch of a shape, which it waits for.
 
-        `alone` says that no other step runs or is about to: it then needs no thread of its own.
+        Steps with pages run one after another, in the order of these calls.
+
+        Args:
+            batch: what is computed.
+            task: what is pooled.
+            alone: no other step runs or is about to: it then needs no thread of its own.
+            generation: of the pages, when the step was planned.
         """
         program = self._program(batch, task)
+        if batch.tables is not None and self._pages is not None:
+            pages, weights, arrays = self._pages, self._weights, jax.tree.leaves(batch)
+            return pages.thread.submit(pages.run, lambda array: program(weights, arrays, array), generation)
         if not alone:
             return self._pool.submit(self._run, program, batch)
         result: Future[PoolerOutput] = Future()
-        result.set_result(program(self._weights, jax.tree.leaves(batch)))
+        result.set_result(program(self._weights, jax.tree.leaves(batch), None)[0])
         return result
 
     def _run(self, program: Any, batch: PackedBatch) -> PoolerOutput:
-        output = program(self._weights, jax.tree.leaves(batch))
+        output, _ = program(self._weights, jax.tree.leaves(batch), None)
         return jax.block_until_ready(output) if self.streams > 1 else output
 
     def _program(self, batch: PackedBatch, task: Task, *, first_run: bool = False) -> Any:
@@ -99,14 +125,15 @@ class ModelRunner:
             return found.result()
         try:
             arrays, structure = jax.tree.flatten(batch)
+            pages = None if batch.tables is None or self._pages is None else self._pages.spec
             program = None if self._saved is None else self._saved.load(task, batch, len(self._specs))
             if program is None:
                 with self._lock:
                     self._stats.compiles += 1
-                lowered = self._steps[task].lower(self._specs, arrays, batch_structure=structure)
+                lowered = self._steps[task].lower(self._specs, arrays, pages, batch_structure=structure)
                 program = lowered.compile(self._compiler_options)
             if first_run:
-                jax.block_until_ready(program(_zeros(self._specs), arrays))
+                jax.block_until_ready(program(_zeros(self._specs), arrays, None))
         except BaseException as error:
             del self._programs[key]
             made.set_exception(error)
@@ -120,18 +147,26 @@ def compiler_options(platform: str) -> dict[str, Any] | None:
     return _LEAST_MEMORY if platform == "cpu" else None
 
 
-def make_step(graphdef: Any, structure: Any, pooler: Pooler) -> Any:
-    """The jitted step: leaves of the weights, whose tree is `structure`, and of a batch (`batch_structure`) -> rows."""
+def make_step(graphdef: Any, structure: Any, pooler: Pooler, pool: PoolShape | None) -> Any:
+    """The jitted step.
 
-    def step(weights: list[jax.Array], arrays: list[jax.Array], batch_structure: Any) -> PoolerOutput:
+    It takes the leaves of the weights, whose tree is `structure`, those of a batch (`batch_structure`), and the pages,
+    which are donated, if the batch has tables; it gives rows, and the pages.
+    """
+
+    def step(
+        weights: list[jax.Array], arrays: list[jax.Array], pages: jax.Array | None, batch_structure: Any
+    ) -> tuple[PoolerOutput, jax.Array | None]:
         batch: PackedBatch = jax.tree.unflatten(batch_structure, arrays)
+        held = None if pages is None or pool is None else PagePool(pages, pool.num_layers)
+        batch = dataclasses.replace(batch, pool=held)
         model = nnx.merge(graphdef, jax.tree.unflatten(structure, weights))
         with jax.named_scope("model"):
             hidden = model(batch)
         with jax.named_scope("pooler"):
-            return pooler(hidden, batch, model.head)
+            return pooler(hidden, batch, model.head), None if held is None else held.pages
 
-    return jax.jit(step, static_argnames="batch_structure")
+    return jax.jit(step, static_argnames="batch_structure", donate_argnums=2)
 
 
 def _zeros(specs: list[jax.ShapeDtypeStruct]) -> list[jax.Array]:

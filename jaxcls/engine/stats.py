@@ -9,7 +9,8 @@ class Stats:
 
     Attributes:
         prompts: requests computed.
-        tokens_given: their tokens.
+        tokens_given: those of their tokens that steps had to compute.
+        tokens_reused: tokens of prompts that were not computed for them: a prefix was there already.
         tokens_computed: tokens of all steps, padding included.
         steps: programs run.
         compiles: programs traced and compiled (or read from the compilation cache).
@@ -17,6 +18,7 @@ class Stats:
 
     prompts: int = 0
     tokens_given: int = 0
+    tokens_reused: int = 0
     tokens_computed: int = 0
     steps: int = 0
     compiles: int = 0

@@ -1,7 +1,7 @@
 """Multi-head attention over packed tokens; layout and masking are the business of the `attend` it is given."""
 
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from flax import nnx
@@ -26,6 +26,19 @@ class Attend(Protocol):
 
     def rows(self, x: Float[Array, "T *dims"]) -> Float[Array, "rows R *dims"]:
         """Tokens by the rows they lie in; what depends on pairs of tokens (a bias) is computed row by row."""
+        ...
+
+    @property
+    def state(self) -> Any:
+        """What attention hands from one layer to the next, a tree of arrays; calling the op changes it."""
+        ...
+
+    def at(self, state: Any) -> "Attend":
+        """The op of the layer that is handed a state."""
+        ...
+
+    def keep(self, state: Any) -> None:
+        """Takes the state that the last layer leaves."""
         ...
 
     def __call__(

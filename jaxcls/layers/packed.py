@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxcls.layers.attention import Attend
+from kernels_pallas.ragged_paged_attention import ragged_paged_attention
 from kernels_pallas.varlen_attention import RowGroup, varlen_attention
+from kernels_pallas.write_pages import write_pages
 
 if TYPE_CHECKING:
     AnyArray = Array  # what models see
@@ -21,6 +23,28 @@ else:
 
 # Neither a sequence nor padding (-1).
 _NOBODY = -2
+# The slot of a token whose keys and values nobody reads.
+NOT_WRITTEN = np.iinfo(np.int32).max
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PageTables:
+    """Where in the pool the keys and values of a step's sequences lie; the same in every layer."""
+
+    slots: Int[AnyArray, " T"]  # page * B + offset of each token of the step; NOT_WRITTEN: nowhere
+    pages: Int[AnyArray, "S M"]  # of each sequence, in order
+    kv_lens: Int[AnyArray, " S"]  # tokens of each sequence up to the step's last
+    cu_q_lens: Int[AnyArray, " S1"]  # where the step's tokens of each sequence begin, and where the last ones end
+    num_seqs: Int[AnyArray, " 1"]
+
+
+@dataclasses.dataclass(eq=False)
+class PagePool:
+    """The pages of all layers, while a step is traced: what the model is given, then what it leaves."""
+
+    pages: Float[Array, "LP B twoK H"]  # those of layer l from l * P on
+    num_layers: int
 
 
 @jax.tree_util.register_dataclass
@@ -41,10 +65,13 @@ class PackedBatch:
     use_activation: Bool[AnyArray, " S"]
     row_groups: tuple[RowGroup, ...] = dataclasses.field(metadata={"static": True})
     attended: Bool[AnyArray, " T"] | None = None  # whether others see the token; None: all are seen
+    tables: PageTables | None = None  # None: all that a token sees is in this batch
+    pool: PagePool | None = dataclasses.field(default=None, metadata={"static": True})
 
-    def shape_key(self) -> tuple[tuple[RowGroup, ...], int, bool]:
+    def shape_key(self) -> tuple[tuple[RowGroup, ...], int, bool, int]:
         """What batches that share a compiled program have in common."""
-        return self.row_groups, len(self.starts), self.attended is None
+        pages_per_seq = 0 if self.tables is None else self.tables.pages.shape[1]
+        return self.row_groups, len(self.starts), self.attended is None, pages_per_seq
 
     def token_lengths(self) -> Int[Array, " T"]:
         """Length of each token's sequence; 0 for padding."""
@@ -56,6 +83,11 @@ class PackedBatch:
 
     def attend(self, *, scale: float, causal: bool, soft_cap: float | None = None) -> Attend:
         """The attention op of this batch."""
+        if self.tables is not None and self.pool is not None:
+            if not causal:
+                raise ValueError("pages hold what is before a token: attention with them is causal")
+            paged = partial(ragged_paged_attention, scale=scale, soft_cap=soft_cap)
+            return PagedAttention(paged, self.row_groups, self.tables, self.pool, self.num_tokens())
         op = partial(varlen_attention, row_groups=self.row_groups, scale=scale, causal=causal, soft_cap=soft_cap)
         if self.attended is not None:
             op = partial(op, key_segment_ids=jnp.where(self.attended, self.segment_ids, _NOBODY))
@@ -76,6 +108,19 @@ class PackedAttention:
         ((count, length),) = self.row_groups
         return x.reshape(count, length, *x.shape[1:])
 
+    @property
+    def state(self) -> tuple[()]:
+        """See `Attend`; there is none."""
+        return ()
+
+    def at(self, state: Any) -> "PackedAttention":
+        """See `Attend`."""
+        del state
+        return self
+
+    def keep(self, state: Any) -> None:
+        """See `Attend`."""
+
     def __call__(
         self,
         q: Float[Array, "T N H"],
@@ -87,3 +132,56 @@ class PackedAttention:
     ) -> Float[Array, "T N H"]:
         """Attends within each sequence."""
         return self.op(q, k, v, self.segment_ids, window=window, bias=bias)
+
+
+@dataclasses.dataclass
+class PagedAttention:
+    """Writes a layer's keys and values to their pages, then attends over the pages.
+
+    Its state, the pages of all layers and the number of the next one, goes from layer to layer.
+    """
+
+    op: Callable[..., Float[Array, "T N H"]]
+    row_groups: tuple[RowGroup, ...]
+    tables: PageTables
+    pool: PagePool
+    num_tokens: Int[Array, ""]
+    state: Any = None
+
+    def __post_init__(self) -> None:
+        if self.state is None:
+            self.state = self.pool.pages, jnp.int32(0)
+
+    def rows(self, x: Float[Array, "T *dims"]) -> Float[Array, "rows R *dims"]:
+        """See `Attend`."""
+        ((count, length),) = self.row_groups
+        return x.reshape(count, length, *x.shape[1:])
+
+    def at(self, state: Any) -> "PagedAttention":
+        """See `Attend`."""
+        return dataclasses.replace(self, state=state)
+
+    def keep(self, state: Any) -> None:
+        """See `Attend`."""
+        self.pool.pages = state[0]
+
+    def __call__(
+        self,
+        q: Float[Array, "T N H"],
+        k: Float[Array, "T K H"],
+        v: Float[Array, "T K H"],
+        *,
+        window: int | Int[Array, ""] | None,
+        bias: Float[Array, "rows N R R"] | None = None,
+    ) -> Float[Array, "T N H"]:
+        """Attends over each sequence, whose earlier tokens are in pages already."""
+        if bias is not None:
+            raise ValueError("attention over pages has no bias")
+        pages, layer = self.state
+        per_layer = len(pages) // self.pool.num_layers
+        tables, first = jax.tree.map(jnp.asarray, self.tables), layer * per_layer
+        written = tables.slots < per_layer * pages.shape[1]
+        slots = jnp.where(written, tables.slots + first * pages.shape[1], NOT_WRITTEN)
+        pages = write_pages(pages, k, v, slots)
+        self.state = pages, layer + 1
+        return self.op(q, pages, tables.kv_lens, tables.pages + first, tables.cu_q_lens, tables.num_seqs, window=window)

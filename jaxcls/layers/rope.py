@@ -34,6 +34,11 @@ class RopeConfig:
     long_factors: tuple[float, ...] = ()  # longrope: for longer ones
     fraction: float = 1.0  # proportional: of the frequencies that turn
 
+    @property
+    def depends_on_length(self) -> bool:
+        """Whether a token's rotation depends on how long its sequence is."""
+        return self.rope_type in ("dynamic", "longrope")
+
     def longest(self, trained_len: int) -> int:
         """Longest sequence of a model made for `trained_len` tokens: "dynamic" scaling is there to go beyond them."""
         return int(trained_len * self.factor) if self.rope_type == "dynamic" else trained_len

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from jaxcls.layers.attention import Attend
+
 _NO_WINDOW = jnp.iinfo(jnp.int32).max
 
 Kind = TypeVar("Kind", bound=Hashable)
@@ -51,41 +53,51 @@ def build_mixed_layers(
 def run_layers(
     layers: nnx.Module,
     x: Float[Array, "T D"],
-    call: Callable[[Any, Float[Array, "T D"], Any], Float[Array, "T D"]],
+    attend: Attend,
+    call: Callable[[Any, Float[Array, "T D"], Attend, Any], Float[Array, "T D"]],
     per_layer: Sequence[int | None],
     order: Sequence[int] | None = None,
 ) -> Float[Array, "T D"]:
-    """X through every layer: x = call(layer, x, value).
+    """X through every layer: x = call(layer, x, attend, value).
 
     Args:
         layers: what `build_layers` made.
         x: packed tokens.
+        attend: the step's attention op; each layer is given it with the state that the one before has left.
         call: one layer's application.
         per_layer: one setting a layer (a window). Equal settings stay Python values; a scan over different ones
             passes them as int32 scalars, None as the largest int32.
         order: which of the layers to apply each time, where parameters are used more than once; None: each in turn.
     """
+    carry = (x, attend.state)
+
+    def one(layer: nnx.Module, before: tuple[Any, Any], value: Any) -> tuple[Any, Any]:
+        own = attend.at(before[1])
+        return call(layer, before[0], own, value), own.state
+
     if isinstance(layers, nnx.List):
         # jit: traced once for all layers with the same setting.
         @partial(jax.jit, static_argnums=(0, 3))
-        def apply(graphdef: Any, layer_state: Any, y: Float[Array, "T D"], value: int | None) -> Float[Array, "T D"]:
-            return call(nnx.merge(graphdef, layer_state), y, value)
+        def apply(graphdef: Any, layer_state: Any, before: tuple[Any, Any], value: int | None) -> tuple[Any, Any]:
+            return one(nnx.merge(graphdef, layer_state), before, value)
 
         used = layers if order is None else [layers[index] for index in order]
         for layer, value in zip(used, per_layer, strict=True):
             with jax.named_scope("layer"):
-                x = apply(*nnx.split(layer), x, value)
-        return x
-    graphdef, state = nnx.split(layers)
-    uniform = len(set(per_layer)) == 1
-    values = None if uniform else jnp.array([_NO_WINDOW if v is None else v for v in per_layer], jnp.int32)
+                carry = apply(*nnx.split(layer), carry, value)
+    else:
+        graphdef, state = nnx.split(layers)
+        uniform = len(set(per_layer)) == 1
+        values = None if uniform else jnp.array([_NO_WINDOW if v is None else v for v in per_layer], jnp.int32)
 
-    def step(carry: Float[Array, "T D"], slices: tuple[Any, Any]) -> tuple[Float[Array, "T D"], None]:
-        chosen, value = slices
-        layer_state = chosen if order is None else jax.tree.map(lambda stack: stack[chosen], state)
-        return call(nnx.merge(graphdef, layer_state), carry, per_layer[0] if uniform else value), None
+        def step(before: tuple[Any, Any], slices: tuple[Any, Any]) -> tuple[tuple[Any, Any], None]:
+            chosen, value = slices
+            layer_state = chosen if order is None else jax.tree.map(lambda stack: stack[chosen], state)
+            return one(nnx.merge(graphdef, layer_state), before, per_layer[0] if uniform else value), None
 
-    x, _ = jax.lax.scan(step, x, (state if order is None else jnp.array(order), values))
+        carry, _ = jax.lax.scan(step, carry, (state if order is None else jnp.array(order), values))
+    x, left = carry
+    attend.keep(left)
     return x
 
 

@@ -47,6 +47,14 @@ class ModelConfig(Protocol):
         """Whether scores are scaled products of queries and keys, nothing added and nothing capped."""
         ...
 
+    @property
+    def kv_heads_per_layer(self) -> int | None:
+        """Heads K of keys and values that a token leaves in a layer for later ones, which change nothing about it.
+
+        None if it does: later tokens are seen too, keys depend on the sequence's length, or more is left than they.
+        """
+        ...
+
 
 @runtime_checkable
 class Classifier(Protocol):

@@ -57,6 +57,11 @@ class DebertaConfig:
         """Relative positions are a bias."""
         return self.relative is None
 
+    @property
+    def kv_heads_per_layer(self) -> None:
+        """Tokens see later ones."""
+        return None
+
 
 def config_v1(hf: HfView) -> DebertaConfig:
     """Reads config.json of a classifier of sequences; defaults are transformers' DebertaConfig."""

@@ -107,12 +107,12 @@ class DebertaClassifier(nnx.Module):
         relative = None if self.relative is None else self.relative(row_len)
 
         def block(
-            layer: DebertaLayer, x: Float[Array, "T D"], number: int | Int[Array, ""] | None
+            layer: DebertaLayer, x: Float[Array, "T D"], own: Attend, number: int | Int[Array, ""] | None
         ) -> Float[Array, "T D"]:
-            x, conv = layer(x, attend, relative), self.conv
+            x, conv = layer(x, own, relative), self.conv
             if conv is None or number is None:
                 return x
             return jax.lax.cond(number == 1, lambda: conv(x, embeddings, batch), lambda: x)
 
         first = None if self.conv is None else 1
-        return run_layers(self.layers, embeddings, block, (first, *(None,) * (self.cfg.num_layers - 1)))
+        return run_layers(self.layers, embeddings, attend, block, (first, *(None,) * (self.cfg.num_layers - 1)))

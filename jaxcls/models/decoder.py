@@ -89,7 +89,8 @@ class DecoderClassifier(nnx.Module):
         x = run_layers(
             self.layers,
             x,
-            lambda layer, y, window: layer(y, attend, by_window(window, *rotations), window),
+            attend,
+            lambda layer, y, own, window: layer(y, own, by_window(window, *rotations), window),
             self.cfg.windows,
         )
         return self.final_norm(x)

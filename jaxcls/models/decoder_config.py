@@ -52,6 +52,13 @@ class DecoderConfig:
     absolute_positions: bool = False
     plain_attention: bool = True
 
+    @property
+    def kv_heads_per_layer(self) -> int | None:
+        """See `ModelConfig`."""
+        ropes = [rope for rope in (self.rope, self.local_rope) if rope is not None]
+        fixed = not self.bidirectional and not any(rope.depends_on_length for rope in ropes)
+        return self.num_kv_heads if fixed else None
+
 
 @dataclasses.dataclass(frozen=True)
 class DecoderDefaults:

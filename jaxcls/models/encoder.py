@@ -103,4 +103,4 @@ class EncoderClassifier(nnx.Module):
         bias = None if self.distance_bias is None else self.distance_bias(attend.rows(x).shape[1])
         order = self.cfg.layer_order
         same = (None,) * (self.cfg.num_layers if order is None else len(order))
-        return run_layers(self.layers, x, lambda layer, y, _: layer(y, attend, bias), same, order)
+        return run_layers(self.layers, x, attend, lambda layer, y, own, _: layer(y, own, bias), same, order)

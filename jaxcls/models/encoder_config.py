@@ -39,6 +39,7 @@ class EncoderConfig:
     flash_layout: bool = False  # tensor names of Jina's XLM-RoBERTa
     absolute_positions: bool = True
     plain_attention: bool = True
+    kv_heads_per_layer: None = None  # tokens see later ones
 
     @property
     def head_dim(self) -> int:

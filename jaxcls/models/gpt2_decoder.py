@@ -42,6 +42,11 @@ class GPT2Config:
         """Width of one attention head."""
         return self.embed_dim // self.num_heads
 
+    @property
+    def kv_heads_per_layer(self) -> int:
+        """See `ModelConfig`."""
+        return self.num_heads
+
 
 class GPT2Layer(nnx.Module):
     """x + attn(norm x), then x + mlp(norm x)."""
@@ -93,5 +98,5 @@ class GPT2Classifier(nnx.Module):
         attend = batch.attend(scale=self.cfg.scale, causal=True)
         numbers = range(1, self.cfg.num_layers + 1)
         divisors = tuple(number if self.cfg.scale_by_layer else None for number in numbers)
-        x = run_layers(self.layers, x, lambda layer, y, divisor: layer(y, attend, divisor), divisors)
+        x = run_layers(self.layers, x, attend, lambda layer, y, own, divisor: layer(y, own, divisor), divisors)
         return self.final_norm(x)

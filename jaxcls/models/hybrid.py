@@ -40,6 +40,7 @@ class HybridConfig:
     type_vocab_size: int = 0
     absolute_positions: bool = False
     plain_attention: bool = True
+    kv_heads_per_layer: None = None  # a state goes from token to token
 
     @property
     def num_layers(self) -> int:
@@ -102,4 +103,5 @@ class HybridClassifier(nnx.Module):
         attend = batch.attend(scale=self.cfg.head_dim**-0.5, causal=True)
         x = self.embed.tokens(batch.input_ids)
         per_layer = (None,) * self.cfg.num_layers
-        return self.final_norm(run_layers(self.layers, x, lambda layer, y, _: layer(y, attend, positions), per_layer))
+        x = run_layers(self.layers, x, attend, lambda layer, y, own, _: layer(y, own, positions), per_layer)
+        return self.final_norm(x)

@@ -101,7 +101,8 @@ class RotaryEncoderClassifier(nnx.Module):
         x = run_layers(
             self.layers,
             self.embed(batch),
-            lambda layer, y, kind: layer(y, attend, *given.to(kind)),
+            attend,
+            lambda layer, y, own, kind: layer(y, own, *given.to(kind)),
             [kinds.index(kind) for kind in self.cfg.kinds],
         )
         return x if self.final_norm is None else self.final_norm(x)

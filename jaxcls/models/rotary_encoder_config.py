@@ -52,6 +52,7 @@ class RotaryEncoderConfig:
     pooling: Pooling = "CLS"
     absolute_positions: bool = False
     plain_attention: bool = True
+    kv_heads_per_layer: None = None  # tokens see later ones
 
     @property
     def rope(self) -> RopeConfig:

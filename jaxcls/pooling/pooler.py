@@ -1,6 +1,7 @@
 """Hidden states -> logits and scores, on device, in float32."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -37,6 +38,25 @@ class Pooler:
     mean: float = 0.0
     sigma: float = 1.0
     pad_token_id: int | None = None
+
+    @property
+    def reuses_prefix(self) -> bool:
+        """Whether a row needs nothing of the tokens before the scored one but their keys and values."""
+        return self.pooling_type == "LAST"
+
+    @property
+    def chunkable(self) -> bool:
+        """Whether the rows of a sequence can be had from parts of it that are computed one after another."""
+        return self.pooling_type in ("LAST", "ALL")
+
+    def scored(self, token_ids: Sequence[int]) -> int | None:
+        """The position that LAST picks; None: others do not pick one, or not the last."""
+        if self.pooling_type != "LAST":
+            return None
+        for position in range(len(token_ids) - 1, 0, -1):
+            if token_ids[position] != self.pad_token_id:
+                return position
+        return 0
 
     def __call__(self, hidden: Float[Array, "T D"], batch: PackedBatch, head: Head) -> PoolerOutput:
         """Scores a packed batch. `logits` are calibrated; `probs` equal them for requests without activation."""

@@ -14,7 +14,7 @@ MAX_LEN = 700
 
 
 def request(index: int, length: int, *, order: int = 0, task: Task = "classify") -> Request:
-    return Request(index, TokensPrompt([1] * length), True, task, order)
+    return Request(index, TokensPrompt([1] * length), True, task, order=(0, order))
 
 
 def plan_all(scheduler: Scheduler) -> list[StepPlan]:

@@ -10,7 +10,9 @@ import pytest
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxcls.layers.attention import Attend
 from jaxcls.layers.linear import Linear
+from jaxcls.layers.packed import PackedBatch
 from jaxcls.layers.stack import build_layers, by_window, run_layers
 
 DIM, LAYERS, TOKENS = 4, 3, 6
@@ -28,8 +30,18 @@ class Layer(nnx.Module):
         return x + jnp.where(near[:, None], jnp.tanh(self.mix(x)), 0.0)
 
 
-def call(layer: Layer, x: Float[Array, "T D"], setting: Any) -> Float[Array, "T D"]:
+def call(layer: Layer, x: Float[Array, "T D"], attend: Attend, setting: Any) -> Float[Array, "T D"]:
+    del attend
     return layer(x, setting)
+
+
+def attention() -> Attend:
+    """That of one sequence, which the layers here have no use for."""
+    given = {"input_ids": 0, "token_type_ids": 0, "positions": 0, "segment_ids": 0}
+    tokens = {name: jnp.full(TOKENS, value, jnp.int32) for name, value in given.items()}
+    seqs = {"starts": jnp.zeros(1, jnp.int32), "lengths": jnp.full(1, TOKENS, jnp.int32)}
+    batch = PackedBatch(**tokens, **seqs, use_activation=jnp.ones(1, bool), row_groups=((1, TOKENS),))
+    return batch.attend(scale=1.0, causal=True)
 
 
 def both_layouts() -> tuple[nnx.Module, nnx.Module]:
@@ -50,7 +62,9 @@ X = np.random.default_rng(1).normal(size=(TOKENS, DIM)).astype(np.float32)
 
 def output(layers: nnx.Module, settings: Sequence[int | None]) -> np.ndarray:
     graphdef, state = nnx.split(layers)
-    return np.asarray(jax.jit(lambda s, x: run_layers(nnx.merge(graphdef, s), x, call, settings))(state, X))
+    return np.asarray(
+        jax.jit(lambda s, x: run_layers(nnx.merge(graphdef, s), x, attention(), call, settings))(state, X)
+    )
 
 
 def run(layers: nnx.Module, settings: Sequence[int | None]) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -58,7 +72,7 @@ def run(layers: nnx.Module, settings: Sequence[int | None]) -> tuple[np.ndarray,
     graphdef, state = nnx.split(layers)
 
     def loss(state: Any, x: Any) -> tuple[Any, Any]:
-        y = run_layers(nnx.merge(graphdef, state), x, call, settings)
+        y = run_layers(nnx.merge(graphdef, state), x, attention(), call, settings)
         return jnp.square(y).sum(), y
 
     (_, y), (by_state, by_x) = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(state, X)
@@ -99,11 +113,12 @@ def test_equal_settings_stay_python_values() -> None:
         for layers in both_layouts():
             seen: list[Any] = []
 
-            def record(layer: Layer, x: Any, setting: Any, seen: list[Any] = seen) -> Any:
+            def record(layer: Layer, x: Any, attend: Any, setting: Any, seen: list[Any] = seen) -> Any:
+                del attend
                 seen.append(setting)
                 return layer(x, setting)
 
-            run_layers(layers, jnp.ones((TOKENS, DIM)), record, settings)
+            run_layers(layers, jnp.ones((TOKENS, DIM)), attention(), record, settings)
             if kinds is not None:
                 assert {type(s) for s in seen} == kinds
             elif isinstance(layers, nnx.List):
@@ -117,7 +132,7 @@ def test_equal_layers_are_traced_once() -> None:
     for name, layers in zip(("unrolled", "stacked"), both_layouts(), strict=True):
         graphdef, state = nnx.split(layers)
         programs[name] = (
-            jax.jit(lambda s, x, g=graphdef: run_layers(nnx.merge(g, s), x, call, (None,) * LAYERS))
+            jax.jit(lambda s, x, g=graphdef: run_layers(nnx.merge(g, s), x, attention(), call, (None,) * LAYERS))
             .lower(state, jnp.ones((TOKENS, DIM)))
             .as_text()
         )
@@ -140,7 +155,7 @@ def test_one_setting_a_layer(layout: str) -> None:
     unrolled, stacked = both_layouts()
     layers = unrolled if layout == "unrolled" else stacked
     with pytest.raises(ValueError, match=r"."):
-        run_layers(layers, jnp.ones((TOKENS, DIM)), call, (1, 2))
+        run_layers(layers, jnp.ones((TOKENS, DIM)), attention(), call, (1, 2))
 
 
 def test_layers_are_applied_in_the_order_given() -> None:
@@ -149,7 +164,7 @@ def test_layers_are_applied_in_the_order_given() -> None:
         graphdef, state = nnx.split(layers)
 
         def run_in_order(s: Any, x: Any, graphdef: Any = graphdef) -> Any:
-            return run_layers(nnx.merge(graphdef, s), x, call, (1, 3, 5, None), order)
+            return run_layers(nnx.merge(graphdef, s), x, attention(), call, (1, 3, 5, None), order)
 
         y = np.asarray(jax.jit(run_in_order)(state, X))
         unrolled, _ = both_layouts()
@@ -163,8 +178,8 @@ def test_layers_are_applied_in_the_order_given() -> None:
 def test_a_layer_is_given_what_belongs_to_its_window(settings: tuple[int | None, ...]) -> None:
     everywhere, local = (jnp.zeros(DIM), jnp.ones(1)), (jnp.full(DIM, 5.0), jnp.full(1, 7.0))
 
-    def add(layer: Any, x: Float[Array, "T D"], setting: Any) -> Float[Array, "T D"]:
-        del layer
+    def add(layer: Any, x: Float[Array, "T D"], attend: Any, setting: Any) -> Float[Array, "T D"]:
+        del layer, attend
         a, b = by_window(setting, everywhere, local)
         return x * b + a
 
@@ -172,6 +187,6 @@ def test_a_layer_is_given_what_belongs_to_its_window(settings: tuple[int | None,
     for setting in settings:
         expected = expected if setting is None else expected * 7 + 5
     for layers in both_layouts():
-        y = run_layers(layers, jnp.asarray(X), add, settings)
+        y = run_layers(layers, jnp.asarray(X), attention(), add, settings)
         np.testing.assert_allclose(y, expected, rtol=1e-5)
     assert by_window(3, everywhere, None) is everywhere
