@@ -83,15 +83,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", choices=ACCELERATORS, help="compile for this one, in this process; prints JSON")
     parser.add_argument("--targets", default=",".join(ACCELERATORS), help="with commas; default: all")
+    parser.add_argument("--models", default=",".join(MODELS), help="with commas; default: all three")
     parser.add_argument("--published", action="store_true", help="a published checkpoint of each network, one bucket")
     parser.add_argument("--output", type=Path, help="write JSON lines here")
     arguments = parser.parse_args()
     if arguments.target:
-        models, buckets = (published(), BUCKETS[1:]) if arguments.published else (MODELS, BUCKETS)
+        chosen = {name: MODELS[name] for name in arguments.models.split(",")}
+        models, buckets = (published(), BUCKETS[1:]) if arguments.published else (chosen, BUCKETS)
         for row in compile_all(arguments.target, models, buckets):
             print(json.dumps(row), flush=True)
         return
-    which = ["--published"] if arguments.published else []
+    which = ["--published"] if arguments.published else ["--models", arguments.models]
     rows: list[dict[str, Any]] = []
     for name in arguments.targets.split(","):
         reason = missing(find_target(name))

@@ -26,7 +26,12 @@ class Spec:
     name: str
     arguments: tuple[Any, ...]
     call: Callable[..., Any]
-    platforms: tuple[Platform, ...] = ("tpu",)
+    platforms: tuple[Platform, ...] = ("tpu", "cuda")
     lean: bool = True
     donated: int | None = None
     row_major: tuple[int, ...] = ()
+
+
+def platforms_of(dtype: str) -> tuple[Platform, ...]:
+    """Whose attention kernels take a dtype: a GPU's multiply 16 bits."""
+    return ("tpu",) if dtype == "float32" else ("tpu", "cuda")
