@@ -31,8 +31,8 @@ def write_pages(
         k: keys, rounded to the dtype of the pages.
         v: values.
         slots: page * B + offset of each token, each at most once; a number of P * B or more: the token is not written.
-        implementation: "cpu" is compiled for x86-64 with AVX-512, "tpu" is a Pallas kernel, "tpu-interpret" the same on any machine, slowly, "xla" runs
-            everywhere; None: the kernel of the platform wherever it can, else "xla".
+        implementation: "cpu" is compiled for x86-64 with AVX-512, "tpu" is a Pallas kernel, "tpu-interpret" the same on
+            any machine, slowly, "xla" runs everywhere; None: the kernel of the platform wherever it can, else "xla".
 
     Returns:
         The pages; the same memory where the argument is donated.
