@@ -7,7 +7,7 @@ BENCH := .bench
 BENCH_PYTHON := $(BENCH)/environments/jaxcls/bin/python
 BENCH_FOLDERS := --models-folder $(BENCH)/models --environments $(BENCH)/environments --cache $(BENCH)/cache
 
-.PHONY: demo test parity aot bench bench-all lint types imports format clean
+.PHONY: demo test parity aot gpu bench bench-all lint types imports format clean
 
 demo: .venv/demo.stamp
 	$(BIN)/jaxcls classify --format table \
@@ -28,6 +28,10 @@ parity: .venv-parity/stamp
 aot: .bench/aot.stamp
 	$(BENCH)/environments/accelerators/bin/python -m benchmarks.compile_kernels --output $(BENCH)/kernels.jsonl
 	$(BENCH)/environments/accelerators/bin/python -m benchmarks.compile_accelerators --models minilm --targets v6e
+
+# All that needs a Hopper GPU; where jax for CUDA is installed already, python -m benchmarks.gpu_checks is the same.
+gpu: .venv-gpu/stamp
+	.venv-gpu/bin/python -m benchmarks.gpu_checks
 
 # One small model against the peers of one environment: minutes.
 bench: .bench/short.stamp
@@ -57,7 +61,7 @@ format: .venv/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-parity .bench
+	rm -rf .venv .venv-gpu .venv-parity .bench
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -82,6 +86,11 @@ clean:
 
 .bench/aot.stamp: pyproject.toml benchmarks/environments.py
 	$(PYTHON) -m benchmarks.environments $(BENCH)/environments --only accelerators
+	@touch $@
+
+.venv-gpu/stamp: pyproject.toml
+	$(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/python -m pip install --quiet --disable-pip-version-check -e '.[gpu,test]'
 	@touch $@
 
 .bench/short.stamp: pyproject.toml benchmarks/environments.py benchmarks/models.py

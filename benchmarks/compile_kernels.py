@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
+from benchmarks.ptxas import assembler_report
 from jaxcls.aot.targets import TARGETS, Target, find_target, missing
 
 OPS = tuple(sorted(path.parent.name for path in (ROOT / "kernels_pallas").glob("*/specs.py")))
@@ -60,7 +61,8 @@ def compile_spec(spec: Any, target: Target, mesh: Any) -> dict[str, Any]:
         return spec.call(*arguments, implementation=KERNELS[target.platform])
 
     start = time.perf_counter()
-    traced, compiled = compile_for(jax.jit(call, **options), arguments, mesh)
+    with assembler_report() as assembled:
+        traced, compiled = compile_for(jax.jit(call, **options), arguments, mesh)
     seconds = time.perf_counter() - start
     memory, cost = compiled.memory_analysis(), estimate(traced, compiled, target, mesh)
     if spec.donated is not None and memory.alias_size_in_bytes < arguments[spec.donated].size:
@@ -76,6 +78,8 @@ def compile_spec(spec: Any, target: Target, mesh: Any) -> dict[str, Any]:
         "gflops": round(cost.flops / 1e9, 1),
         "estimated_us": None if cost.seconds is None else round(1e6 * cost.seconds, 1),
         "estimate_by": cost.source,
+        "registers": assembled.get("registers"),
+        "spilled_bytes": assembled.get("spilled_bytes"),
         "compile_s": round(seconds, 1),
     }
 

@@ -69,7 +69,7 @@ def test_overrides_may_be_a_dict_or_a_function(overrides: Any) -> None:
         ("task", "LLM classifies"),
         ("override_pooler_config", "pooler_config"),
         ("tensor_parallel_size", "one device"),
-        ("enable_prefix_caching", "between requests"),
+        ("num_gpu_blocks_override", "kv_cache_tokens"),
         ("enable_chunked_prefill", "whole"),
         ("enable_lora", "merged"),
     ],
