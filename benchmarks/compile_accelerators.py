@@ -38,6 +38,8 @@ MODELS: dict[str, dict[str, Any]] = {
 # Every model has rows of 128 and 512.
 MAX_LEN = 512
 BUCKETS = ("64x128", "16x512")
+# With a table of the pages of 512 tokens for each sequence.
+PAGED = {"qwen3-0.6b": ("1x8192+32pages",)}
 COLUMNS = (
     "target", "model", "bucket", "fits", "memory_bytes", "gflops", "milliseconds", "tokens_per_second", "mfu",
     "estimate_by", "compile_seconds",
@@ -65,7 +67,7 @@ def compile_all(target: str, models: dict[str, dict[str, Any]], buckets: tuple[s
         print(f"{target}: {name}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "config.json").write_text(json.dumps(values))
-            for program in compile_model(folder, target, buckets=buckets, max_model_len=MAX_LEN):
+            for program in compile_model(folder, target, buckets=buckets + PAGED.get(name, ()), max_model_len=MAX_LEN):
                 yield dataclasses.asdict(program) | {"model": name}
 
 

@@ -51,6 +51,21 @@ def test_saved_programs_are_run_and_nothing_is_compiled(bert: LLM, bert_path: Pa
     assert {row["file"] for row in rows} | {"manifest.json"} == {path.name for path in directory.iterdir()}
 
 
+def test_programs_with_pages_are_saved_too(qwen: LLM, qwen_path: Path, tmp_path: Path) -> None:
+    buckets = ("1x32", "1x64+19pages", "1x512+19pages")
+    rows = list(compile_model(qwen_path, "cpu", output=tmp_path / "programs", buckets=buckets))
+    assert [row.bucket for row in rows] == list(buckets)
+    llm = LLM(qwen_path, programs_dir=tmp_path / "programs")
+    texts = [f"{'the cat sat on a mat ' * 8}{end}" for end in ("happy", "sad", "fast")]
+    ours, theirs = (model.classify(texts, use_tqdm=False) for model in (llm, qwen))
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.outputs is not None
+        assert other.outputs is not None
+        np.testing.assert_array_equal(one.outputs.probs, other.outputs.probs)
+    assert llm.stats.compiles == 0
+    assert max(output.num_cached_tokens for output in ours) > 0
+
+
 def test_what_the_command_says(bert: LLM, programs: Any) -> None:
     _, rows = programs
     assert {row["task"] for row in rows} == {"classify"}
