@@ -46,6 +46,7 @@ def create_app(llm: "AsyncLLM", settings: Settings) -> FastAPI:
         version=jaxcls.__version__,
         description=f"Classification with {settings.model_names[0]}.",
         openapi_url="/openapi.json" if settings.docs else None,
+        docs_url=None,  # it takes its scripts from elsewhere
         redoc_url=None,
         root_path=settings.root_path,
         middleware=middleware,
@@ -53,7 +54,6 @@ def create_app(llm: "AsyncLLM", settings: Settings) -> FastAPI:
             ApiError: _answer,
             JaxclsError: _answer,
             HTTPException: _http_error,
-            Exception: _bug,
         },
     )
     api = Api(llm, settings, metrics)
@@ -76,7 +76,3 @@ async def _http_error(request: Request, error: Exception) -> Response:
     }
     message = messages.get(error.status_code, str(error.detail))
     return error_response(ApiError(error.status_code, message, headers=dict(error.headers or {})))
-
-
-async def _bug(request: Request, error: Exception) -> Response:
-    return error_response(ApiError(500, "the server failed; its log has this request's id and says why"))

@@ -49,7 +49,7 @@ class Around:
             return
         state = scope.setdefault("state", {})
         state["request_id"] = new_request_id()
-        started, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), 0
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -69,6 +69,12 @@ class Around:
                     headers={"WWW-Authenticate": "Bearer"},
                 )
                 await error_response(refusal)(scope, receive, answer)
+        except Exception:
+            log.exception("request failed", extra={"facts": {"request_id": state["request_id"], "path": scope["path"]}})
+            if status:
+                raise  # half an answer is there already
+            failure = ApiError(500, "the server failed; its log says why, under this answer's X-Request-Id")
+            await error_response(failure)(scope, receive, answer)
         finally:
             self._metrics.running -= 1
             seconds = time.perf_counter() - started

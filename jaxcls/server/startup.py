@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -53,6 +54,8 @@ def serve(load: Load, settings: Settings, binding: Binding, announce: Callable[[
         )
     )
     gate.stop = lambda: setattr(server, "should_exit", True)
+    # Once all is answered uvicorn sends itself the signal that it got; by then there is nothing left to end.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         server.run(sockets=[listener])
     finally:
