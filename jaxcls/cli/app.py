@@ -9,6 +9,7 @@ from jaxcls.cli.compile import compile
 from jaxcls.cli.groups import with_groups
 from jaxcls.cli.ranking import evaluate, rerank, score
 from jaxcls.cli.scoring import classify, reward, tokens, zero_shot
+from jaxcls.cli.serve import serve
 
 app = typer.Typer(
     name="jaxcls",
@@ -36,5 +37,5 @@ def _jaxcls(
     del version
 
 
-for _command in (classify, score, rerank, evaluate, zero_shot, reward, tokens, models, info, convert, compile):
+for _command in (classify, score, rerank, evaluate, zero_shot, reward, tokens, serve, models, info, convert, compile):
     app.command()(with_groups(_command))

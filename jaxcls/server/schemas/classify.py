@@ -1,0 +1,76 @@
+"""/classify."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Discriminator, Field, Tag
+
+from jaxcls.server.schemas.common import Input, PoolingRequest, TimingsBody, Usage
+
+
+class _Classify(PoolingRequest):
+    use_activation: Annotated[
+        bool | None, Field(description="false: logits in the place of probabilities; null: the model's default.")
+    ] = None
+    top_k: Annotated[int | None, Field(ge=1, description="Add labels, the best so many.")] = None
+    threshold: Annotated[float | None, Field(description="Add labels, those whose probability is at least this.")] = (
+        None
+    )
+    return_logits: Annotated[bool, Field(description="Add the logits.")] = False
+    return_timings: Annotated[bool, Field(description="Add where the time went.")] = False
+
+
+class ClassifyCompletionRequest(_Classify):
+    """Texts, pairs or token ids to classify."""
+
+    input: Input
+    add_special_tokens: Annotated[bool, Field(description="Whether [CLS], <s> and the like are added.")] = True
+
+
+class LabelBody(BaseModel):
+    """A class and its score."""
+
+    label: str
+    score: float
+
+
+class ClassifyData(BaseModel):
+    """One item's result.
+
+    Attributes:
+        index: its position in the input.
+        label: the most likely class; null where classes do not exclude each other.
+        probs: of all classes.
+        num_classes: how many.
+        labels: the best, of `top_k` and `threshold`; of models whose classes do not exclude each other those from 0.5.
+        logits: with `return_logits`.
+        timings: with `return_timings`.
+    """
+
+    index: int
+    label: str | None
+    probs: list[float]
+    num_classes: int
+    labels: list[LabelBody] | None = None
+    logits: list[float] | None = None
+    timings: TimingsBody | None = None
+
+
+class ClassifyResponse(BaseModel):
+    """Results in the order of the input."""
+
+    id: str
+    object: str = "list"
+    created: int
+    model: str
+    data: list[ClassifyData]
+    usage: Usage
+
+
+def _kind(value: Any) -> str:
+    return "chat" if isinstance(value, dict) and "messages" in value else "completion"
+
+
+ClassifyRequest = Annotated[
+    Annotated[ClassifyCompletionRequest, Tag("completion")],
+    Discriminator(_kind),
+]
