@@ -42,8 +42,8 @@ def ragged_paged_attention(
         scale: factor on q k^T, usually H ** -0.5.
         window: a token sees those at distance < window backwards. None: no limit. May be a traced int32 scalar.
         soft_cap: scores s become soft_cap * tanh(s / soft_cap) (Gemma 2). None: they stay as they are.
-        implementation: "cpu" is a compiled kernel for x86-64 with AVX-512, "gpu" a Mosaic GPU kernel for Hopper, "tpu" a
-            Pallas kernel, "tpu-interpret" the same on any machine, slowly, "xla" runs everywhere, "reference" is the
+        implementation: "cpu" is a compiled kernel for x86-64 with AVX-512, "gpu" a Mosaic GPU kernel for Hopper, "tpu"
+            a Pallas kernel, "tpu-interpret" the same on any machine, slowly, "xla" runs everywhere, "reference" is the
             fp32 oracle for tests; None: the kernel of the platform wherever it can, else "xla".
 
     Returns:
