@@ -10,7 +10,16 @@ import pytest
 from tests.readme import README, with_table
 
 ROOT = README.parent
-EXAMPLES = ["classify.py", "async_classify.py", "gradients.py", "quantize.py", "every_way.py", "embed.py", "rerank.py"]
+EXAMPLES = [
+    "classify.py",
+    "async_classify.py",
+    "gradients.py",
+    "quantize.py",
+    "every_way.py",
+    "embed.py",
+    "rerank.py",
+    "serve.py",
+]
 
 
 def test_readme_lists_the_registry() -> None:
