@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.accelerator_tables import DOCUMENT, filled
 from tests.readme import README, with_table
 
 ROOT = README.parent
@@ -25,6 +26,12 @@ EXAMPLES = [
 def test_readme_lists_the_registry() -> None:
     text = README.read_text(encoding="utf-8")
     assert text == with_table(text)
+
+
+def test_the_tables_of_what_was_compiled_are_those_of_the_results() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert text == filled(text)
+    assert text.count("| v6e |") > 1
 
 
 def test_links_between_documents_exist() -> None:

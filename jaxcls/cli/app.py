@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from jaxcls.cli.bench import bench_serve
 from jaxcls.cli.checkpoints import convert, info, models
 from jaxcls.cli.compile import compile
 from jaxcls.cli.groups import with_groups
@@ -39,3 +40,7 @@ def _jaxcls(
 
 for _command in (classify, score, rerank, evaluate, zero_shot, reward, tokens, serve, models, info, convert, compile):
     app.command()(with_groups(_command))
+
+bench = typer.Typer(help="Measure.", no_args_is_help=True)
+bench.command("serve")(with_groups(bench_serve))
+app.add_typer(bench, name="bench")

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 import jaxcls
 from jaxcls.errors import JaxclsError
+from jaxcls.server import page
 from jaxcls.server.api import Api
 from jaxcls.server.errors import ApiError, api_error, error_response
 from jaxcls.server.metrics import Metrics
@@ -22,7 +23,7 @@ from jaxcls.server.settings import Settings
 if TYPE_CHECKING:
     from jaxcls.async_llm import AsyncLLM
 
-_ROUTES = (classify, pooling, scoring, tokens, invocations, operations)
+_ROUTES = (classify, pooling, scoring, tokens, invocations, operations, page)
 
 
 def create_app(llm: "AsyncLLM", settings: Settings) -> FastAPI:

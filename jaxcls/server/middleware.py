@@ -12,11 +12,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from jaxcls.server.api import new_request_id
 from jaxcls.server.errors import ApiError, error_response
 from jaxcls.server.metrics import Metrics
+from jaxcls.server.page import OPEN_PATHS
 from jaxcls.server.settings import Settings
 
 log = logging.getLogger("jaxcls.server")
 
-_OPEN = frozenset(("/health", "/ping"))
+_OPEN = frozenset(("/health", "/ping")) | OPEN_PATHS
 
 
 class Keys:
