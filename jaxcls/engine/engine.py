@@ -72,6 +72,7 @@ class Engine:
 
     def _dispatch(self) -> StepPlan | None:
         """Plans a step and starts it; pages are used in the order in which steps are planned."""
+        self._check_pages()
         with self._planning():
             plan = self._scheduler.next_step()
             if plan is None:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from kernels_pallas.ragged_paged_attention.api import ragged_paged_attention
-from kernels_pallas.specs import Spec, platforms_of
+from kernels_pallas.specs import Spec, kernels_for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ def _spec(name: str, case: _Case) -> Spec:
         name,
         arguments,
         partial(_call, options),
-        platforms=platforms_of(case.dtype),
+        implementations=kernels_for(case.dtype),
         lean=case.lean,
         row_major=(1,),
     )

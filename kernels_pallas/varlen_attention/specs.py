@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kernels_pallas.specs import Spec, platforms_of
+from kernels_pallas.specs import Spec, kernels_for
 from kernels_pallas.varlen_attention.api import RowGroup, varlen_attention
 
 
@@ -62,7 +62,7 @@ def _spec(name: str, case: _Case) -> Spec:
         name,
         (q, kv, kv, segments, *more.values()),
         partial(_call, tuple(more), options),
-        platforms=platforms_of(case.dtype),
+        implementations=kernels_for(case.dtype),
         lean=case.lean,
     )
 

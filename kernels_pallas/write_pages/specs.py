@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from kernels_pallas.specs import Spec
+from kernels_pallas.specs import Platform, Spec
 from kernels_pallas.write_pages.api import write_pages
 
 
@@ -12,7 +12,9 @@ def _spec(name: str, tokens: int, kv_heads: int, head_dim: int, dtype: str = "bf
     kv = jax.ShapeDtypeStruct((tokens, kv_heads, head_dim), jnp.dtype(dtype))
     slots = jax.ShapeDtypeStruct((tokens,), jnp.int32)
     arguments = (kv_pages, kv, kv, slots)
-    return Spec("write_pages", name, arguments, write_pages, ("tpu",), lean=lean, donated=0, row_major=(0,))
+    # On GPUs XLA's scatter is in place already.
+    implementations: dict[Platform, str] = {"tpu": "tpu", "cuda": "xla"}
+    return Spec("write_pages", name, arguments, write_pages, implementations, lean=lean, donated=0, row_major=(0,))
 
 
 SPECS = (

@@ -89,7 +89,7 @@ SPECS = {
     "thousands": Spec(((100, 3000), (28, 28)), heads=2, kv_heads=1),
 }
 # Those that differ in how a kernel divides its work, for kernels in 16 bits only.
-for _name in ("nothing", "page edges", "groups of 16", "heads of 80", "traced window", "window, soft cap"):
+for _name in ("nothing", "page edges", "groups of 16", "window, soft cap"):
     SPECS[f"bfloat16, {_name}"] = dataclasses.replace(SPECS[_name], dtype=jnp.bfloat16, again=True)
 SPECS["bfloat16, pages of 256"] = Spec(RESUMED, heads=3, kv_heads=3, page_size=256, dtype=jnp.bfloat16)
 # Every spec, by every implementation that can.
