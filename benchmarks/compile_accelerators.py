@@ -39,7 +39,7 @@ MODELS: dict[str, dict[str, Any]] = {
 MAX_LEN = 512
 BUCKETS = ("64x128", "16x512")
 # With a table of the pages of 512 tokens for each sequence.
-PAGED = {"qwen3-0.6b": ("1x8192,32pages",)}
+PAGED = {"qwen3-0.6b": ("1x8192+32pages",)}
 COLUMNS = (
     "target", "model", "bucket", "fits", "memory_bytes", "gflops", "milliseconds", "tokens_per_second", "mfu",
     "estimate_by", "compile_seconds",

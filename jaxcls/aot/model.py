@@ -32,10 +32,10 @@ class Program:
         model: as it was asked for.
         target: name of the device, and its `device_kind`.
         task: what it computes.
-        bucket: its shape, "rows x tokens, pages of a sequence"; and `num_seqs`, the most sequences in it.
+        bucket: its shape, "rows x tokens", with the pages that a sequence may have.
+        num_seqs: the most sequences in it.
         fits: whether one device has the memory.
-        memory_bytes: what it needs there: weights, batch, pages, temporaries, results and code; None: the compiler
-            gave up.
+        memory_bytes: what it needs there: weights, batch, temporaries, results and code; None: the compiler gave up.
         weight_bytes: of the weights alone.
         temporary_bytes: between operations.
         gflops: floating point operations of matrix products and kernels, a multiply-add being two, in 1e9.
@@ -104,13 +104,13 @@ def compile_model(
     chosen: list[Task] = [task for task in checkpoint.tasks if task in tasks] or [checkpoint.tasks[0]]
     with traced_for(mesh):
         abstract = abstract_model(checkpoint, config)
-        found = ladder(checkpoint, config, abstract.dtype)
-        paging = open_paging(checkpoint, config, abstract.dtype, found)
-        found = paged_ladder(found, paging, config, checkpoint.max_len)
+        steps = ladder(checkpoint, config, abstract.dtype)
+        paging = open_paging(checkpoint, config, abstract.dtype, steps)
+        steps = paged_ladder(steps, paging, config, checkpoint.max_len)
         pool = None if paging is None else paging.shape
         pages = None if pool is None else pool.spec(sharding_of(mesh))
+        shapes = _chosen((*steps.buckets, *steps.paged), buckets)
         kind = device_kind()
-    shapes = _chosen(found.buckets + found.paged, buckets)
     if output is not None:
         if output.exists() and any(output.iterdir()):
             raise ConfigError(f"{output} is not empty")
@@ -136,6 +136,11 @@ _UNKNOWN: dict[str, Any] = {
 }
 
 
+def _name(bucket: Bucket) -> str:
+    pages = f"+{bucket.pages_per_seq}pages" if bucket.pages_per_seq else ""
+    return f"{bucket.rows}x{bucket.row_len}{pages}"
+
+
 def _chosen(buckets: tuple[Bucket, ...], wanted: tuple[str, ...]) -> list[Bucket]:
     by_name = {_name(bucket): bucket for bucket in buckets}
     unknown = [name for name in wanted if name not in by_name]
@@ -144,20 +149,15 @@ def _chosen(buckets: tuple[Bucket, ...], wanted: tuple[str, ...]) -> list[Bucket
     return [by_name[name] for name in wanted or by_name]
 
 
-def _name(bucket: Bucket) -> str:
-    return bucket.name.replace(" ", "")
-
-
 def _compile(
-    target: Target, mesh: Any, step: Any, held: tuple[Any, Any], bucket: Bucket, output: Path | None, task: Task
+    target: Target, mesh: Any, step: Any, specs: tuple[list[Any], Any], bucket: Bucket, output: Path | None, task: Task
 ) -> dict[str, Any]:
-    weights, pages = held
     batch = empty_batch(bucket)
     arrays, structure = jax.tree.flatten(batch)
     start = time.perf_counter()
     try:
         traced, compiled = compile_for(
-            step, (weights, arrays, pages), mesh, compiler_options(target.platform), batch_structure=structure
+            step, (specs[0], arrays, specs[1]), mesh, compiler_options(target.platform), batch_structure=structure
         )
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):

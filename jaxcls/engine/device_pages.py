@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import jax.numpy as jnp
 
+from jaxcls.engine.paging import PoolShape
 from jaxcls.errors import JaxclsError
 from jaxcls.pooling.pooler import PoolerOutput
 
@@ -14,13 +15,13 @@ class DevicePages:
     """Made when it is first needed; each step takes the pool and leaves it changed.
 
     Attributes:
-        spec: its shape and dtype, and how it lies in memory.
+        spec: its shape, its dtype, and where it matters its layout.
         thread: where the steps that use it run, one after another.
         generation: how many times its contents were lost. A step that was planned before is an error.
     """
 
-    def __init__(self, spec: jax.ShapeDtypeStruct):
-        self.spec = spec
+    def __init__(self, pool: PoolShape):
+        self.spec = pool.spec(jax.sharding.SingleDeviceSharding(jax.devices()[0]))
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="jaxcls-pages")
         self.generation = 0
         self._array: jax.Array | None = None
@@ -43,8 +44,8 @@ class DevicePages:
             raise
 
     def _empty(self) -> jax.Array:
-        where = None if self.spec.format.layout is None else self.spec.format
-        return jax.jit(lambda: jnp.zeros(self.spec.shape, self.spec.dtype), out_shardings=where)()
+        layout = None if self.spec.format.layout is None else self.spec.format
+        return jax.jit(lambda: jnp.zeros(self.spec.shape, self.spec.dtype), out_shardings=layout)()
 
     def lose(self) -> None:
         """Counts a loss."""

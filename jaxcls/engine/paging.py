@@ -39,9 +39,9 @@ class PoolShape:
         return self.num_layers * self.num_pages, self.page_size, 2 * self.kv_heads, self.head_dim
 
     def spec(self, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
-        """The array as it lies in memory.
+        """The array, without its contents, as it lies in memory.
 
-        A TPU would put narrow heads across its lanes by another axis, and copy the pool before each kernel, which wants
+        A TPU would lay narrow heads across its lanes by another axis, and copy the pool before each kernel, which wants
         it row by row.
         """
         if traced_for() != "tpu" or self.head_dim % LANES == 0:

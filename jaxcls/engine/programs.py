@@ -36,8 +36,8 @@ def describe(checkpoint: Checkpoint, model: AbstractModel, pool: PoolShape | Non
         "weights": hashlib.sha256(repr(shapes).encode()).hexdigest()[:16],
         "dtype": str(model.dtype),
         "quantization": str(model.quantization),
+        "pool of pages": str(None if pool is None else pool.shape),
         "layers": "stacked" if model.stacked else "unrolled",
-        "pages": "none" if pool is None else f"{pool.shape} {pool.dtype}",
     }
 
 
@@ -85,8 +85,7 @@ class SavedPrograms:
             return None
         pages = None if batch.tables is None else 0
         arguments = ([0] * num_weights, [0] * len(jax.tree.leaves(batch)), pages)
-        in_tree = jax.tree.structure((arguments, {}))
-        out_tree = jax.tree.structure((PoolerOutput(0, 0), pages))  # pyright: ignore[reportArgumentType]
+        in_tree, out_tree = jax.tree.structure((arguments, {})), jax.tree.structure((PoolerOutput(0, 0), pages))  # pyright: ignore[reportArgumentType]
         try:
             return serialize_executable.deserialize_and_load(
                 path.read_bytes(), in_tree, out_tree, execution_devices=jax.devices()[:1]

@@ -54,10 +54,10 @@ class ModelRunner:
         self._weights: list[jax.Array] = []
         # Programs take the parameters as a list: flattening an nnx State takes Python 0.1 ms a step.
         self._specs, structure = jax.tree.flatten(model.state)
-        spec = None if pool is None else pool.spec(jax.sharding.SingleDeviceSharding(jax.devices()[0]))
-        self._pages = None if spec is None else DevicePages(spec)
+        self._pages = None if pool is None else DevicePages(pool)
+        pages = None if self._pages is None else self._pages.spec
         self._steps = {
-            task: make_step(model.graphdef, structure, pooler, pool, spec) for task, pooler in poolers.items()
+            task: make_step(model.graphdef, structure, pooler, pool, pages) for task, pooler in poolers.items()
         }
         self._stats = stats
         self._pool = ThreadPoolExecutor(self.streams, thread_name_prefix="jaxcls-step")
@@ -151,25 +151,19 @@ def compiler_options(platform: str) -> dict[str, Any] | None:
 
 
 def make_step(
-    graphdef: Any, structure: Any, pooler: Pooler, pool: PoolShape | None, spec: jax.ShapeDtypeStruct | None
+    graphdef: Any, structure: Any, pooler: Pooler, pool: PoolShape | None, pages: jax.ShapeDtypeStruct | None
 ) -> Any:
     """The jitted step.
 
-    It takes the leaves of the weights and of a batch, the pages or None, and `batch_structure`, the batch's tree.
-
-    Args:
-        graphdef: the model's static half.
-        structure: tree of the weights.
-        pooler: what becomes of the hidden states.
-        pool: of the pages; None: the model has none.
-        spec: of the pages as they lie in memory.
+    It takes the leaves of the weights, whose tree is `structure`, those of a batch (`batch_structure`), and the pages,
+    which are donated, if the batch has tables; it gives rows, and the pages as they lay.
     """
 
     def step(
-        weights: list[jax.Array], arrays: list[jax.Array], pages: jax.Array | None, batch_structure: Any
+        weights: list[jax.Array], arrays: list[jax.Array], held_pages: jax.Array | None, batch_structure: Any
     ) -> tuple[PoolerOutput, jax.Array | None]:
         batch: PackedBatch = jax.tree.unflatten(batch_structure, arrays)
-        held = None if pages is None or pool is None else PagePool(pages, pool.num_layers)
+        held = None if held_pages is None or pool is None else PagePool(held_pages, pool.num_layers)
         batch = dataclasses.replace(batch, pool=held)
         model = nnx.merge(graphdef, jax.tree.unflatten(structure, weights))
         with jax.named_scope("model"):
@@ -177,10 +171,8 @@ def make_step(
         with jax.named_scope("pooler"):
             return pooler(hidden, batch, model.head), None if held is None else held.pages
 
-    shardings: dict[str, Any] = {}
-    if spec is not None and spec.format.layout is not None:
-        shardings = {"out_shardings": (None, spec.format)}
-    return jax.jit(step, static_argnames="batch_structure", donate_argnums=2, **shardings)
+    layouts = None if pages is None or pages.format.layout is None else (None, pages.format)
+    return jax.jit(step, static_argnames="batch_structure", donate_argnums=2, out_shardings=layouts)
 
 
 def _zeros(specs: list[jax.ShapeDtypeStruct]) -> list[jax.Array]:

@@ -56,8 +56,7 @@ def load_model(options: EngineConfig) -> Model:
     paging = open_paging(checkpoint, options, abstract.dtype, shapes)
     shapes = paged_ladder(shapes, paging, options, checkpoint.max_len)
     poolers: dict[Task, Pooler] = {task: checkpoint.pooler(task) for task in checkpoint.tasks}
-    pool = None if paging is None else paging.shape
-    saved = None
+    pool, saved = None if paging is None else paging.shape, None
     if options.programs_dir is not None:
         saved = SavedPrograms(options.programs_dir, describe(checkpoint, abstract, pool, device_kind()))
     runner = ModelRunner(abstract, poolers, stats, pool, saved)

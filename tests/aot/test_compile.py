@@ -52,7 +52,7 @@ def test_saved_programs_are_run_and_nothing_is_compiled(bert: LLM, bert_path: Pa
 
 
 def test_programs_with_pages_are_saved_too(qwen: LLM, qwen_path: Path, tmp_path: Path) -> None:
-    buckets = ("1x32", "1x64,19pages", "1x512,19pages")
+    buckets = ("1x32", "1x64+19pages", "1x512+19pages")
     rows = list(compile_model(qwen_path, "cpu", output=tmp_path / "programs", buckets=buckets))
     assert [row.bucket for row in rows] == list(buckets)
     llm = LLM(qwen_path, programs_dir=tmp_path / "programs")

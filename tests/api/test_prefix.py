@@ -4,12 +4,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 
 from jaxcls import LLM, AsyncLLM, PoolingParams
 from jaxcls.engine.device_pages import DevicePages
+from jaxcls.engine.paging import PoolShape
 from jaxcls.errors import ConfigError, JaxclsError
 from tests.tiny import BERT, QWEN3, write_checkpoint
 
@@ -205,7 +205,7 @@ def test_what_a_failing_step_left_is_not_read(path: Path, plain: LLM) -> None:
 
 
 def test_steps_planned_before_a_loss_are_errors() -> None:
-    pages = DevicePages(jax.ShapeDtypeStruct((2, 8, 2, 4), "float32"))
+    pages = DevicePages(PoolShape(1, 2, 8, 1, 4, "float32"))
     nothing: Any = None
 
     def fails(array: Any) -> Any:

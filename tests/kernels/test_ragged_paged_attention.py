@@ -5,6 +5,7 @@ A new implementation is a row of IMPLEMENTATIONS; its flags say which of the cas
 
 import dataclasses
 import inspect
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kernels_cpu import library
 from kernels_pallas.ragged_paged_attention import ragged_paged_attention
 from kernels_pallas.write_pages import write_pages
 from tests.kernels import mosaic_gpu_interpreter
@@ -22,15 +24,21 @@ from tests.kernels.mosaic_gpu_interpreter import where_it_runs
 class Implementation:
     """What one implementation can do."""
 
-    name: Literal["xla", "tpu-interpret", "gpu"]
+    name: Literal["xla", "cpu", "tpu-interpret", "gpu"]
     traced_window: bool = True
     odd_head_dims: bool = True
+    soft_cap: bool = True
     float32: bool = True
     # Whether it divides its work as in float32 where values have 16 bits: what is checked in float32 is not, again.
     as_in_float32: bool = False
 
 
 IMPLEMENTATIONS = (Implementation("xla"), Implementation("tpu-interpret", as_in_float32=True))
+# Elsewhere there are no kernels, and nothing to test: see tests/kernels/test_library.py.
+WRITERS = ["xla", "tpu-interpret"]
+if {"float32", "bfloat16"} <= library().dtypes:
+    IMPLEMENTATIONS += (Implementation("cpu", traced_window=False, odd_head_dims=False, soft_cap=False),)
+    WRITERS.append("cpu")
 if mosaic_gpu_interpreter.MISSING is None:
     IMPLEMENTATIONS += (Implementation("gpu", float32=False),)
 
@@ -56,6 +64,7 @@ class Spec:
         return (
             (implementation.traced_window or not self.traced)
             and (implementation.odd_head_dims or self.head_dim % 32 == 0)
+            and (implementation.soft_cap or self.soft_cap is None)
             and (implementation.float32 or self.dtype != jnp.float32)
             and not (implementation.as_in_float32 and self.again)
         )
@@ -145,7 +154,7 @@ def test_the_reference_is_a_softmax_over_the_tokens_before() -> None:
     np.testing.assert_allclose(result[41 + 10, 1], weights @ own[at - 19 : at + 1, 1], atol=1e-6)
 
 
-@pytest.mark.parametrize("implementation", ["xla", "tpu-interpret"])
+@pytest.mark.parametrize("implementation", WRITERS)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_what_is_written_is_where_attention_reads_it(implementation: Any, dtype: Any) -> None:
     rng = np.random.default_rng(1)
@@ -164,9 +173,10 @@ def test_what_is_written_is_where_attention_reads_it(implementation: Any, dtype:
     np.testing.assert_allclose(result[0], jnp.einsum("ns,snh->nh", weights, v[kept]), atol=1e-5)
 
 
-def test_pages_are_written_in_place() -> None:
+@pytest.mark.parametrize("implementation", [name for name in WRITERS if name != "tpu-interpret"])
+def test_pages_are_written_in_place(implementation: Any) -> None:
     kv_pages, kv = jax.ShapeDtypeStruct((512, 16, 4, 32), jnp.float32), jax.ShapeDtypeStruct((64, 2, 32), jnp.float32)
-    write = jax.jit(write_pages, donate_argnums=0)
+    write = jax.jit(partial(write_pages, implementation=implementation), donate_argnums=0)
     compiled = write.lower(kv_pages, kv, kv, jax.ShapeDtypeStruct((64,), jnp.int32)).compile()
     memory: Any = compiled.memory_analysis()
     pool = 512 * 16 * 4 * 32 * 4
