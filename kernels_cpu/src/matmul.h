@@ -92,20 +92,25 @@ void Product(const int32_t* w, int64_t w_stride, int64_t w_step, int64_t rows, c
 constexpr int kDotTokens = 4;
 
 // kRows rows of W times kTokens tokens, each at most 4.
-//   w, offsets, fetch: as for Tile, units next to each other
+//   w, offsets: as for Tile, units next to each other
 //   x: [kTokens, units]
 //   y: [kRows, kLanes] floats, of which 4 are written
+//   part, parts: the rows after these that it fetches from memory are r with r % parts == part; parts = 0: none
 template <class Type, int kRows, int kTokens>
-void DotTile(const int32_t* w, const int32_t* x, int64_t units, float* y, const int32_t* offsets, bool fetch) {
+void DotTile(const int32_t* w, const int32_t* x, int64_t units, float* y, const int32_t* offsets, int part,
+             int parts) {
   typename Type::Sum sums[kRows][kTokens];
-  for (int r = 0; r < kRows; ++r)
+  bool fetch[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    fetch[r] = parts && r % parts == part;
     for (int t = 0; t < kTokens; ++t) sums[r][t] = Type::Start(0);
+  }
   for (int64_t u = 0; u < units; u += kLanes) {
     __m512i tokens[kTokens];
     for (int t = 0; t < kTokens; ++t) tokens[t] = _mm512_loadu_si512(x + t * units + u);
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
-      if (fetch) __builtin_prefetch(w + (r + kRows) * units + u);
+      if (fetch[r]) __builtin_prefetch(w + (r + kRows) * units + u);
       const __m512i row = _mm512_loadu_si512(w + r * units + u);
 #pragma GCC unroll 4
       for (int t = 0; t < kTokens; ++t) sums[r][t] = Type::MultiplyAdd(sums[r][t], row, tokens[t]);
@@ -118,16 +123,18 @@ void DotTile(const int32_t* w, const int32_t* x, int64_t units, float* y, const 
   }
 }
 
-// Any number of rows of W times fewer than 16 tokens; y: [rows, kLanes].
+// Any number of rows of W times fewer than 16 tokens; y: [rows, kLanes]. The rows that come next are fetched evenly over
+// the tiles of these: all at once, in the first, would wait for memory.
 template <class Type, int kRows = 4>
 void DotProduct(const int32_t* w, int64_t rows, const int32_t* x, int64_t tokens, int64_t units, float* y,
                 const int32_t* offsets, bool fetch) {
+  const int parts = fetch ? (int)((tokens + kDotTokens - 1) / kDotTokens) : 0;
   int64_t r = 0;
   for (; r + kRows <= rows; r += kRows) {
     for (int64_t t = 0; t < tokens; t += kDotTokens) {
       auto tile = [&](auto count) {
         DotTile<Type, kRows, count>(w + r * units, x + t * units, units, y + r * kLanes + t,
-                                    offsets ? offsets + r : nullptr, fetch && t == 0);
+                                    offsets ? offsets + r : nullptr, (int)(t / kDotTokens), parts);
       };
       switch (tokens - t) {
         case 1: tile(std::integral_constant<int, 1>()); break;
