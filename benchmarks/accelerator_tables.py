@@ -28,7 +28,7 @@ def read(name: str) -> list[dict[str, Any]]:
 
 def kernels() -> str:
     """One line a spec; what it takes on each target."""
-    return _by_target(read("kernels"), ("op", "spec"), lambda row: f"{row['estimated_us']:,.0f}")
+    return _by_target(read("kernels"), ("op", "spec"), lambda row: _number(row["estimated_us"]))
 
 
 def models() -> str:
@@ -50,6 +50,10 @@ def models() -> str:
     ]
     header = ("model", "shape", "target", "fits", "memory, GiB", "GFLOP", "ms", "tokens/s", "MFU", "estimate by")
     return table(header, rows)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
 
 
 def _by_target(rows: list[dict[str, Any]], key: tuple[str, ...], cell: Any) -> str:

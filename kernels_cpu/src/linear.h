@@ -61,13 +61,10 @@ struct Chunk {
   const int32_t* offsets;  // [rows] or null: what sums start at
 };
 
-// One panel of tokens times one chunk of W.
-template <class Type, int kVectors, class Output>
-void LinearPanel(const LinearArgs<Output>& a, const int32_t* panel, int64_t first_token, const Chunk& chunk) {
-  alignas(64) float sums[kChunk * kVectors * kLanes];
-  const int64_t tokens = std::min<int64_t>(kVectors * kLanes, a.tokens - first_token);
-  Product<Type, kVectors>(chunk.w, a.in_units, 1, chunk.rows, panel, a.in_units, sums, kVectors * kLanes, chunk.offsets,
-                          first_token == 0);
+// What follows the product: `sums`, [rows of the chunk, stride] over tokens, to their places in y.
+template <class Output>
+void Finish(const LinearArgs<Output>& a, const float* sums, int64_t stride, int64_t first_token, int64_t tokens,
+            const Chunk& chunk) {
   for (int64_t r = 0; r < chunk.rows; r += kLanes) {
     const int64_t n = chunk.first + r, rows = chunk.rows - r;
     const __mmask16 mask = rows >= kLanes ? 0xffff : (__mmask16)((1u << rows) - 1);
@@ -76,7 +73,7 @@ void LinearPanel(const LinearArgs<Output>& a, const int32_t* panel, int64_t firs
     for (int64_t t = 0; t < tokens; t += kLanes) {
       __m512i block[kLanes];
       for (int i = 0; i < kLanes; ++i) {
-        block[i] = i < rows ? _mm512_load_si512(sums + (r + i) * kVectors * kLanes + t) : _mm512_setzero_si512();
+        block[i] = i < rows ? _mm512_load_si512(sums + (r + i) * stride + t) : _mm512_setzero_si512();
       }
       Transpose(block);
       const int64_t count = std::min<int64_t>(kLanes, tokens - t);
@@ -90,6 +87,25 @@ void LinearPanel(const LinearArgs<Output>& a, const int32_t* panel, int64_t firs
       }
     }
   }
+}
+
+// One panel of tokens times one chunk of W.
+template <class Type, int kVectors, class Output>
+void LinearPanel(const LinearArgs<Output>& a, const int32_t* panel, int64_t first_token, const Chunk& chunk) {
+  alignas(64) float sums[kChunk * kVectors * kLanes];
+  const int64_t tokens = std::min<int64_t>(kVectors * kLanes, a.tokens - first_token);
+  Product<Type, kVectors>(chunk.w, a.in_units, 1, chunk.rows, panel, a.in_units, sums, kVectors * kLanes, chunk.offsets,
+                          first_token == 0);
+  Finish(a, sums, kVectors * kLanes, first_token, tokens, chunk);
+}
+
+// Fewer than 16 tokens, [tokens, units], times one chunk of W.
+template <class Type, class Output>
+void LinearRows(const LinearArgs<Output>& a, const int32_t* rows, int64_t first_token, const Chunk& chunk) {
+  alignas(64) float sums[kChunk * kLanes];
+  const int64_t tokens = a.tokens - first_token;
+  DotProduct<Type>(chunk.w, chunk.rows, rows, tokens, a.in_units, sums, chunk.offsets, first_token == 0);
+  Finish(a, sums, kLanes, first_token, tokens, chunk);
 }
 
 // A panel of `vectors` vectors, at most kMost: the last one of a step need not be as wide as the others.

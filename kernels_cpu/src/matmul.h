@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "simd.h"
 
@@ -15,15 +16,15 @@ struct F32 {
   using Sum = __m512;
   static Sum Start(int32_t) { return _mm512_setzero_ps(); }
   static __m512 Result(Sum sum) { return sum; }
-  static __m512 MultiplyAdd(__m512 sum, int32_t w, __m512i x) {
-    return _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_set1_epi32(w)), _mm512_castsi512_ps(x), sum);
+  static __m512 MultiplyAdd(__m512 sum, __m512i w, __m512i x) {
+    return _mm512_fmadd_ps(_mm512_castsi512_ps(w), _mm512_castsi512_ps(x), sum);
   }
 };
 
 struct Bf16 : F32 {
   static constexpr int kPerUnit = 2;
-  static __m512 MultiplyAdd(__m512 sum, int32_t w, __m512i x) {
-    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(w), (__m512bh)x);
+  static __m512 MultiplyAdd(__m512 sum, __m512i w, __m512i x) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)w, (__m512bh)x);
   }
 };
 
@@ -33,7 +34,7 @@ struct Int8 {
   using Sum = __m512i;
   static Sum Start(int32_t offset) { return _mm512_set1_epi32(offset); }
   static __m512 Result(Sum sum) { return _mm512_cvtepi32_ps(sum); }
-  static Sum MultiplyAdd(Sum sum, int32_t w, __m512i x) { return _mm512_dpbusd_epi32(sum, x, _mm512_set1_epi32(w)); }
+  static Sum MultiplyAdd(Sum sum, __m512i w, __m512i x) { return _mm512_dpbusd_epi32(sum, x, w); }
 };
 
 // kRows rows of W times kVectors vectors of tokens, over the whole contracted axis, in registers.
@@ -58,15 +59,17 @@ void Tile(const int32_t* w, int64_t w_stride, int64_t w_step, const int32_t* x, 
 #pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sums[r][v] = Type::MultiplyAdd(sums[r][v], w[r * w_stride + u * w_step], tokens[v]);
+      for (int v = 0; v < kVectors; ++v) {
+        sums[r][v] = Type::MultiplyAdd(sums[r][v], _mm512_set1_epi32(w[r * w_stride + u * w_step]), tokens[v]);
+      }
   }
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(y + r * y_stride + v * kLanes, Type::Result(sums[r][v]));
 }
 
-// 24 accumulators, whatever the width of a panel.
+// At most 24 accumulators, and no more rows than an L1 cache has ways: rows a multiple of 4 KiB apart share one set.
 template <int kVectors>
-constexpr int kTileRows = std::min(12, 24 / kVectors);
+constexpr int kTileRows = std::min(8, 24 / kVectors);
 
 // Any number of rows of W times one panel.
 template <class Type, int kVectors, int kRows = kTileRows<kVectors>>
@@ -81,6 +84,70 @@ void Product(const int32_t* w, int64_t w_stride, int64_t w_step, int64_t rows, c
     if (r < rows) {
       Product<Type, kVectors, kRows / 2>(w + r * w_stride, w_stride, w_step, rows - r, x, units, y + r * y_stride,
                                          y_stride, offsets ? offsets + r : nullptr, fetch);
+    }
+  }
+}
+
+// A few tokens, too few to fill a vector: vectors run along the contracted axis, and every sum is that of its lanes.
+constexpr int kDotTokens = 4;
+
+// kRows rows of W times kTokens tokens, each at most 4.
+//   w, offsets: as for Tile, units next to each other
+//   x: [kTokens, units]
+//   y: [kRows, kLanes] floats, of which 4 are written
+//   part, parts: the rows after these that it fetches from memory are r with r % parts == part; parts = 0: none
+template <class Type, int kRows, int kTokens>
+void DotTile(const int32_t* w, const int32_t* x, int64_t units, float* y, const int32_t* offsets, int part,
+             int parts) {
+  typename Type::Sum sums[kRows][kTokens];
+  bool fetch[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    fetch[r] = parts && r % parts == part;
+    for (int t = 0; t < kTokens; ++t) sums[r][t] = Type::Start(0);
+  }
+  for (int64_t u = 0; u < units; u += kLanes) {
+    __m512i tokens[kTokens];
+    for (int t = 0; t < kTokens; ++t) tokens[t] = _mm512_loadu_si512(x + t * units + u);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      if (fetch[r]) __builtin_prefetch(w + (r + kRows) * units + u);
+      const __m512i row = _mm512_loadu_si512(w + r * units + u);
+#pragma GCC unroll 4
+      for (int t = 0; t < kTokens; ++t) sums[r][t] = Type::MultiplyAdd(sums[r][t], row, tokens[t]);
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    // Where there are fewer tokens than four, the others' places get any of the sums.
+    auto sum = [&](int t) { return sums[r][std::min(t, kTokens - 1)]; };
+    _mm_storeu_ps(y + r * kLanes, SumOfLanes(sum(0), sum(1), sum(2), sum(3), offsets ? offsets[r] : 0));
+  }
+}
+
+// Any number of rows of W times fewer than 16 tokens; y: [rows, kLanes]. The rows that come next are fetched evenly over
+// the tiles of these: all at once, in the first, would wait for memory.
+template <class Type, int kRows = 4>
+void DotProduct(const int32_t* w, int64_t rows, const int32_t* x, int64_t tokens, int64_t units, float* y,
+                const int32_t* offsets, bool fetch) {
+  const int parts = fetch ? (int)((tokens + kDotTokens - 1) / kDotTokens) : 0;
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows) {
+    for (int64_t t = 0; t < tokens; t += kDotTokens) {
+      auto tile = [&](auto count) {
+        DotTile<Type, kRows, count>(w + r * units, x + t * units, units, y + r * kLanes + t,
+                                    offsets ? offsets + r : nullptr, (int)(t / kDotTokens), parts);
+      };
+      switch (tokens - t) {
+        case 1: tile(std::integral_constant<int, 1>()); break;
+        case 2: tile(std::integral_constant<int, 2>()); break;
+        case 3: tile(std::integral_constant<int, 3>()); break;
+        default: tile(std::integral_constant<int, kDotTokens>());
+      }
+    }
+  }
+  if constexpr (kRows > 1) {
+    if (r < rows) {
+      DotProduct<Type, kRows / 2>(w + r * units, rows - r, x, tokens, units, y + r * kLanes,
+                                  offsets ? offsets + r : nullptr, fetch);
     }
   }
 }
@@ -125,6 +192,28 @@ float Largest(const Input* x, int64_t count) {
   return bad ? __builtin_nanf("") : _mm512_reduce_max_ps(top);
 }
 
+// What Int8 multiplies a token by before it rounds; what its products are multiplied by again goes to `back`.
+template <class Input>
+__m512 TokenScale(const Input* x, int64_t count, float* back) {
+  const float top = Largest(x, count);
+  *back = top / 127.0f;
+  return _mm512_set1_ps(top > 0 ? 127.0f / top : 0.0f);
+}
+
+// Rounds tokens to units and leaves them as they lie: [tokens, units]. What Pack does besides, and its arguments.
+template <class Type, class Input>
+void PackRows(const Input* x, int64_t stride, int64_t tokens, int64_t units, int32_t* rows, float* token_scales) {
+  for (int64_t token = 0; token < tokens; ++token) {
+    __m512 scale = _mm512_setzero_ps();
+    if constexpr (Type::kPerUnit == 4) {
+      scale = TokenScale(x + token * stride, units * Type::kPerUnit, token_scales + token);
+    }
+    for (int64_t u = 0; u < units; u += kLanes) {
+      _mm512_storeu_si512(rows + token * units + u, LoadUnits<Type>(x + token * stride + u * Type::kPerUnit, scale));
+    }
+  }
+}
+
 // Packs `vectors` x 16 tokens (rows `stride` apart; those from `tokens` on are zeros) into a panel [units, tokens].
 // `units` is a multiple of 16. Int8: a token is divided by its largest magnitude / 127, which goes to `token_scales`.
 template <class Type, class Input>
@@ -134,9 +223,7 @@ void Pack(const Input* x, int64_t stride, int64_t tokens, int64_t units, int vec
     __m512 scales[kLanes];
     if constexpr (Type::kPerUnit == 4) {
       for (int64_t token = v * kLanes; token < std::min<int64_t>(tokens, (v + 1) * kLanes); ++token) {
-        const float top = Largest(x + token * stride, units * Type::kPerUnit);
-        token_scales[token] = top / 127.0f;
-        scales[token - v * kLanes] = _mm512_set1_ps(top > 0 ? 127.0f / top : 0.0f);
+        scales[token - v * kLanes] = TokenScale(x + token * stride, units * Type::kPerUnit, token_scales + token);
       }
     }
     for (int64_t u = 0; u < units; u += kLanes) {

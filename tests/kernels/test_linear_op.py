@@ -69,6 +69,21 @@ def test_padding_changes_no_token(implementation: Any, num_tokens: int, dtype: A
         np.testing.assert_array_equal(y[num_tokens:], 0)
 
 
+@every
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.int8])
+@pytest.mark.parametrize("in_dim", [64, 1024])
+def test_any_number_of_tokens(implementation: Any, dtype: Any, in_dim: int) -> None:
+    # 16 tokens are a vector of the kernel's; fewer than that at the end are multiplied in another way.
+    quantised = dtype == jnp.int8
+    x = draw(50, in_dim, dtype=jnp.float32 if quantised else dtype)
+    weight = jnp.round(40 * draw(59, in_dim)).astype(jnp.int8) if quantised else draw(59, in_dim, dtype=dtype)
+    options = {"int8_inputs": quantised, "dtype": jnp.bfloat16 if quantised else dtype}
+    expected = np.asarray(linear(x, weight, implementation="xla", **options))
+    for count in range(len(x) + 1):
+        y = linear(x, weight, num_tokens=jnp.int32(count), implementation=implementation, **options)
+        np.testing.assert_allclose(y[:count], expected[:count], rtol=1e-5, atol=2e-5 * in_dim**0.5)
+
+
 @pytest.mark.skipif("cpu" not in IMPLEMENTATIONS, reason="this machine has no compiled kernels")
 def test_the_kernel_never_reads_padding() -> None:
     x = draw(130, 64).at[70:].set(jnp.nan)

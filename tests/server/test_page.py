@@ -161,7 +161,7 @@ def test_with_a_key_the_page_is_there_and_knows_nothing() -> None:
         assert client.get("/page/server").status_code == 401
         about = client.get("/page/server", headers={"Authorization": "Bearer secret"}).json()
         assert about["labels"] == list(llm.model.checkpoint.labels.names)
-        assert (about["model"], "/classify" in about["routes"], "/rerank" in about["routes"]) == ("demo", True, False)
+        assert (about["model"], "/classify" in about["routes"], "/rerank" in about["routes"]) == ("demo", True, True)
         for name in re.findall(r'(?:src|href)="(page/[^"]+)"', response.text):
             assert client.get(f"/{name}").status_code == 200
     llm.close()

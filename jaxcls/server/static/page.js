@@ -86,7 +86,8 @@ const MODES = {
     texts: (first, second) => [["First text", first], ["Second text", second]],
   },
   rerank: {
-    available: () => has("/rerank"),
+    // Of several classes, a ranking would need one of them named.
+    available: () => has("/rerank") && server.labels.length < 2,
     labels: ["Query", "Documents"],
     hint: "One on each line.",
     button: () => "Rank",
