@@ -11,7 +11,16 @@ from benchmarks.accelerator_tables import DOCUMENT, filled
 from tests.readme import README, with_table
 
 ROOT = README.parent
-EXAMPLES = ["classify.py", "async_classify.py", "gradients.py", "quantize.py", "every_way.py", "embed.py", "rerank.py"]
+EXAMPLES = [
+    "classify.py",
+    "async_classify.py",
+    "gradients.py",
+    "quantize.py",
+    "every_way.py",
+    "embed.py",
+    "rerank.py",
+    "serve.py",
+]
 
 
 def test_readme_lists_the_registry() -> None:

@@ -14,12 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from jaxcls.errors import PromptError, QueueFullError
-from jaxcls.inputs.prompt import TextPrompt
+from jaxcls.inputs.conversation import conversation
+from jaxcls.inputs.prompt import TextPrompt, TokensPrompt
 from jaxcls.outputs import OutputT, RequestOutput, Timings
 from jaxcls.server.bodies import Body
 from jaxcls.server.errors import ApiError, ErrorResponse, api_error, bad_request
 from jaxcls.server.metrics import Metrics
-from jaxcls.server.schemas.common import PoolingRequest
+from jaxcls.server.schemas.common import Chat, PoolingRequest
 from jaxcls.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,6 +41,21 @@ FAILURES: dict[int | str, dict[str, Any]] = {
         503: "The server is starting, stopping, or broken.",
     }.items()
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompts:
+    """The items of a request, checked.
+
+    Attributes:
+        prompts: one an item.
+        items: the field of each, such as "input[3]".
+        tokenization: the request's `tokenization_kwargs`.
+    """
+
+    prompts: list[Any]
+    items: list[str]
+    tokenization: dict[str, Any]
 
 
 @dataclasses.dataclass
@@ -82,6 +98,7 @@ class Api:
 
         async def handle(request: Request) -> Response:
             value = await body.read(request, self.settings.limits)
+            request.state.facts = {"user": user} if (user := getattr(value, "user", None)) else {}
             result = await self._while_connected(request, answer(value, self.request_id(request, value)))
             return result if isinstance(result, Response) else json_response(result)
 
@@ -119,6 +136,48 @@ class Api:
         self.metrics.items(found)
         return found
 
+    def read_prompts(self, body: Any) -> Prompts:
+        """The items of a PoolingRequest in one of its two forms. Raises ApiError."""
+        request: PoolingRequest = body
+        if isinstance(body, Chat):
+            field = "messages"
+            prompts: list[TextPrompt | TokensPrompt] = [self.conversation(body)]
+            tokenization = request.tokenization()
+        else:
+            field, prompts = "input", body.input
+            tokenization = {**request.tokenization(), "add_special_tokens": body.add_special_tokens}
+        single = len(prompts) == 1
+        items = [field if single else f"{field}[{index}]" for index in range(len(prompts))]
+        texts: dict[str, str] = {}
+        for item, prompt in zip(items, prompts, strict=True):
+            if isinstance(prompt, TextPrompt):
+                texts[item] = prompt.text
+                if prompt.text_pair is not None:
+                    texts[f"{item}.text_pair"] = prompt.text_pair
+        self.check_request(request, texts, len(prompts))
+        return Prompts(list(prompts), items, tokenization)
+
+    def conversation(self, body: Chat) -> TextPrompt:
+        """A conversation's prompt. Raises ApiError."""
+        variables = body.chat_template_kwargs or {}
+        if body.chat_template is not None and not self.settings.trust_request_chat_template:
+            raise bad_request(
+                "chat_template: this server takes no templates from clients; leave it out, or start the server with "
+                "--trust-request-chat-template",
+                "chat_template",
+            )
+        texts = {f"messages[{index}]": str(message.content) for index, message in enumerate(body.messages)}
+        self.check_texts(texts)
+        return conversation(
+            self.llm.model.tokenizer,
+            [message.model_dump() for message in body.messages],
+            chat_template=body.chat_template,
+            variables=variables,
+            add_generation_prompt=body.add_generation_prompt,
+            continue_final_message=body.continue_final_message,
+            add_special_tokens=body.add_special_tokens,
+        )
+
     def check_request(self, body: PoolingRequest, texts: Mapping[str, str], count: int) -> None:
         """Raises ApiError unless the request is for this model, and within the limits.
 
@@ -134,16 +193,21 @@ class Api:
                 "--scheduling-policy priority",
                 "priority",
             )
-        limits = self.settings.limits
-        if count > limits.batch:
-            raise bad_request(
-                f"{count:,} items are more than the {limits.batch:,} that a request may have: send several"
-            )
+        self.check_count(count)
+        self.check_texts(texts)
+
+    def check_count(self, count: int) -> None:
+        """Raises ApiError if there are more items than a request may have."""
+        most = self.settings.limits.batch
+        if count > most:
+            raise bad_request(f"{count:,} items are more than the {most:,} that a request may have: send several")
+
+    def check_texts(self, texts: Mapping[str, str]) -> None:
+        """Raises ApiError if one, by its field, is too long."""
+        most = self.settings.limits.text_chars
         for field, text in texts.items():
-            if len(text) > limits.text_chars:
-                raise bad_request(
-                    f"{field} has {len(text):,} characters, and {limits.text_chars:,} is the limit: shorten it", field
-                )
+            if len(text) > most:
+                raise bad_request(f"{field} has {len(text):,} characters, and {most:,} is the limit: shorten it", field)
 
     def check_model(self, name: str | None) -> None:
         """Raises ApiError unless it is this model's."""
@@ -189,18 +253,6 @@ async def _left(request: Request) -> None:
 def json_response(content: Any, headers: Mapping[str, str] | None = None) -> Response:
     """JSON; numbers that are none of JSON's never get here, see NonFiniteError."""
     return Response(orjson.dumps(content), 200, headers, "application/json")
-
-
-def prompt_texts(name: str, prompts: Sequence[Any], *, single: bool) -> tuple[list[str], dict[str, str]]:
-    """The field of each prompt, and the texts in them by field."""
-    items = [name if single else f"{name}[{index}]" for index in range(len(prompts))]
-    texts: dict[str, str] = {}
-    for item, prompt in zip(items, prompts, strict=True):
-        if isinstance(prompt, TextPrompt):
-            texts[item] = prompt.text
-            if prompt.text_pair is not None:
-                texts[f"{item}.text_pair"] = prompt.text_pair
-    return items, texts
 
 
 def usage(outputs: Sequence[RequestOutput[Any]]) -> dict[str, Any]:

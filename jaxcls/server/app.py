@@ -17,13 +17,14 @@ from jaxcls.server.errors import ApiError, api_error, error_response
 from jaxcls.server.metrics import Metrics
 from jaxcls.server.middleware import Around
 from jaxcls.server.openapi import document
-from jaxcls.server.routes import classify, operations
+from jaxcls.server.routes import classify, invocations, operations, pooling, scoring, tokens
 from jaxcls.server.settings import Settings
 
 if TYPE_CHECKING:
     from jaxcls.async_llm import AsyncLLM
 
-_ROUTES = (classify, operations, page)
+# The page comes last: it offers what there are routes for.
+_ROUTES = (classify, pooling, scoring, tokens, invocations, operations, page)
 
 
 def create_app(llm: "AsyncLLM", settings: Settings) -> FastAPI:

@@ -115,7 +115,6 @@ def test_what_cannot_be_served_is_told(bert_path: Path, tmp_path: Path) -> None:
         for model, options, words in (
             (bert_path, ("--port", taken.getsockname()[1]), "cannot listen on 127.0.0.1"),
             (tmp_path / "nothing", ("--port", 0), "nothing"),
-            (bert_path, ("--port", 0, "--scheduling-policy", "random"), "scheduling_policy"),
         ):
             with served(model, *options) as process:
                 _, said = process.communicate(timeout=60)

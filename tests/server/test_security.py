@@ -32,7 +32,13 @@ def with_key(key: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_every_route_asks_for_a_key(guarded: httpx.Client, method: str, path: str) -> None:
-    for headers in ({}, with_key("wrong"), with_key(""), {"Authorization": f"Basic {KEY}"}, {"X-Api-Key": KEY}):
+    for headers in (
+        {},
+        with_key("wrong"),
+        {"Authorization": "Bearer"},
+        {"Authorization": f"Basic {KEY}"},
+        {"X-Api-Key": KEY},
+    ):
         answer = guarded.request(method, path, headers=headers, json={"input": "a"})
         assert answer.status_code == 401
         assert answer.json()["error"]["type"] == "AuthenticationError"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 import jaxcls
 from jaxcls.server.api import FAILURES, Api
@@ -69,9 +69,9 @@ def router(api: Api) -> APIRouter:
         """The served model, under all its names."""
         return ModelList(data=cards)
 
-    @routes.get("/health", responses=unhealthy)
-    @routes.get("/ping", responses=unhealthy)
-    @routes.post("/ping", responses=unhealthy)
+    @routes.get("/health", response_class=Response, responses=unhealthy)
+    @routes.get("/ping", response_class=Response, responses=unhealthy)
+    @routes.post("/ping", response_class=Response, responses=unhealthy)
     async def health() -> Response:
         """200 while the engine answers."""
         if api.llm.loop.healthy:
@@ -88,7 +88,7 @@ def router(api: Api) -> APIRouter:
         """How many requests are being answered, this one not counted."""
         return Load(server_load=api.metrics.running - 1)
 
-    @routes.get("/metrics", responses={200: {"content": {"text/plain": {}}}, **guarded})
+    @routes.get("/metrics", response_class=PlainTextResponse, responses=guarded)
     async def metrics() -> Response:
         """Prometheus metrics."""
         return Response(generate_latest(api.metrics.registry), media_type=CONTENT_TYPE_LATEST)

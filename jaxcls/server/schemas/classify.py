@@ -1,10 +1,11 @@
 """/classify."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Discriminator, Field, Tag
 
-from jaxcls.server.schemas.common import Input, PoolingRequest, TimingsBody, Usage
+from jaxcls.server.schemas.common import FORMS, Chat, Completion, PoolingRequest, Strict, TimingsBody, Usage, form
 
 
 class _Classify(PoolingRequest):
@@ -19,11 +20,20 @@ class _Classify(PoolingRequest):
     return_timings: Annotated[bool, Field(description="Add where the time went.")] = False
 
 
-class ClassifyCompletionRequest(_Classify):
+class ClassifyCompletionRequest(_Classify, Completion):
     """Texts, pairs or token ids to classify."""
 
-    input: Input
-    add_special_tokens: Annotated[bool, Field(description="Whether [CLS], <s> and the like are added.")] = True
+
+class ClassifyChatRequest(_Classify, Chat):
+    """A conversation to classify."""
+
+
+class InfinityRequest(Strict):
+    """Infinity's body, known by `raw_scores`: texts that are cut where they are too long."""
+
+    input: Annotated[list[str], Field(min_length=1)]
+    model: str | None = None
+    raw_scores: bool = False
 
 
 class LabelBody(BaseModel):
@@ -66,11 +76,26 @@ class ClassifyResponse(BaseModel):
     usage: Usage
 
 
-def _kind(value: Any) -> str:
-    return "chat" if isinstance(value, dict) and "messages" in value else "completion"
+class InfinityResponse(BaseModel):
+    """All labels of each text, the best first."""
+
+    object: Literal["classify"] = "classify"
+    data: list[list[LabelBody]]
+    model: str
+    usage: Usage
+    id: str
+    created: int
+
+
+def _form(value: Any) -> str:
+    infinity = "raw_scores" in value if isinstance(value, Mapping) else isinstance(value, InfinityRequest)
+    return "infinity" if infinity else form(value)
 
 
 ClassifyRequest = Annotated[
-    Annotated[ClassifyCompletionRequest, Tag("completion")],
-    Discriminator(_kind),
+    Annotated[ClassifyCompletionRequest, Tag("completion")]
+    | Annotated[ClassifyChatRequest, Tag("chat")]
+    | Annotated[InfinityRequest, Tag("infinity")],
+    Discriminator(_form),
 ]
+CLASSIFY_FORMS = FORMS | {"infinity"}

@@ -140,10 +140,56 @@ def _is_number(value: Any) -> bool:
 
 
 Input = Annotated[
-    list[TextPrompt | TokensPrompt],
+    list[Any],  # what `read_input` gives
     BeforeValidator(read_input),
     WithJsonSchema({"anyOf": [*_ITEM["anyOf"], {"type": "array", "items": _ITEM, "minItems": 1}]}),
 ]
+
+
+class Completion(Strict):
+    """The form with texts, pairs or token ids."""
+
+    input: Input
+    add_special_tokens: Annotated[bool, Field(description="Whether [CLS], <s> and the like are added.")] = True
+
+
+class TextPart(Strict):
+    """A part of a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(BaseModel):
+    """What somebody says. A template may read other fields too."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    role: str
+    content: str | list[TextPart]
+
+
+class Chat(Strict):
+    """The form with one conversation, which the model's chat template renders."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    add_generation_prompt: Annotated[bool, Field(description="End with the beginning of an answer.")] = False
+    continue_final_message: Annotated[bool, Field(description="End with the last message's text.")] = False
+    add_special_tokens: Annotated[bool, Field(description="Add the tokenizer's to those of the template.")] = False
+    chat_template: Annotated[
+        str | None, Field(description="Jinja instead of the model's; only if the server trusts its clients with that.")
+    ] = None
+    chat_template_kwargs: Annotated[dict[str, Any] | None, Field(description="What else the template reads.")] = None
+    media_io_kwargs: TextOnly = None
+
+
+def form(value: Any) -> Literal["completion", "chat"]:
+    """Which of the two forms a body has."""
+    chat = "messages" in value if isinstance(value, Mapping) else isinstance(value, Chat)
+    return "chat" if chat else "completion"
+
+
+FORMS = frozenset(("completion", "chat"))
 
 
 class Usage(BaseModel):
