@@ -11,7 +11,9 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import json
+import math
 import random
 import re
 import subprocess
@@ -80,11 +82,14 @@ class Report:
         }
 
 
-async def abuse(port: int, clients: int, seconds: float, report: Report, seed: int = 0) -> None:
-    """Runs the clients against a server on this machine."""
+async def abuse(
+    port: int, clients: int, report: Report, *, seconds: float = math.inf, requests: float = math.inf, seed: int = 0
+) -> None:
+    """Runs the clients against a server on this machine, for so long, or until each has sent so many requests."""
     expected = await _alone(port)
     until = time.monotonic() + seconds
-    await asyncio.gather(*(_client(port, random.Random(seed + i), until, expected, report) for i in range(clients)))
+    rounds = (_client(port, random.Random(seed + i), (until, requests), expected, report) for i in range(clients))
+    await asyncio.gather(*rounds)
     for _ in range(100):
         report.left = await _queue(port)
         if report.left == (0.0, 0.0):
@@ -94,10 +99,17 @@ async def abuse(port: int, clients: int, seconds: float, report: Report, seed: i
 
 
 async def _client(
-    port: int, chance: random.Random, until: float, expected: dict[str, list[float]], report: Report
+    port: int,
+    chance: random.Random,
+    bounds: tuple[float, float],
+    expected: dict[str, list[float]],
+    report: Report,
 ) -> None:
     kinds = {_good: 6, _hang_up: 2, _cut_off: 1, _broken: 2}
-    while time.monotonic() < until:
+    until, requests = bounds
+    for number in itertools.count():
+        if number >= requests or time.monotonic() >= until:
+            return
         (kind,) = chance.choices(list(kinds), list(kinds.values()))
         try:
             await kind(port, chance, expected, report)
@@ -202,7 +214,7 @@ async def watched(process: int, port: int, clients: int, seconds: float) -> Repo
             await asyncio.sleep(1)
 
     watching = asyncio.create_task(watch())
-    await abuse(port, clients, seconds, report)
+    await abuse(port, clients, report, seconds=seconds)
     watching.cancel()
     return report
 

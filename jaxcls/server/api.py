@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from jaxcls.errors import PromptError, QueueFullError
 from jaxcls.inputs.conversation import conversation
@@ -82,7 +82,8 @@ class Api:
         answer: Callable[[BodyT, str], Awaitable[Any]],
         response: Any,
         summary: str,
-        **more: Any,
+        *,
+        binary: bool = False,
     ) -> None:
         """Adds a route that answers a JSON body.
 
@@ -93,7 +94,7 @@ class Api:
             answer: body and request id -> what is answered, as JSON or as a Response.
             response: what it answers, for the document.
             summary: what it does, for people.
-            **more: of `add_api_route`.
+            binary: whether the answer may be bytes instead.
         """
 
         async def handle(request: Request) -> Response:
@@ -102,17 +103,17 @@ class Api:
             result = await self._while_connected(request, answer(value, self.request_id(request, value)))
             return result if isinstance(result, Response) else json_response(result)
 
+        content: dict[str, Any] = {"content": {"application/octet-stream": {}}} if binary else {}
         for path in paths:
             self.bodies[path] = body
             router.add_api_route(
                 path,
                 handle,
                 methods=["POST"],
-                responses={200: {"model": response}, **FAILURES},
+                responses={200: {"model": response, **content}, **FAILURES},
                 summary=summary,
                 operation_id=path.strip("/").replace("/", "_"),
-                response_class=Response,
-                **more,
+                response_class=JSONResponse,  # what the document says; answers are made by orjson
             )
 
     async def run(

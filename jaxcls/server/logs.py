@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, on standard error."""
+"""The log on standard error: JSON lines for programs, plain lines for people."""
 
 import logging
 import sys
@@ -7,33 +7,34 @@ from typing import Any
 
 import orjson
 
-from jaxcls.server.errors import scrubbed
 
-_LOGGERS = ("jaxcls.server", "uvicorn")
-
-
-class JsonLines(logging.Formatter):
-    """A record as JSON: when, how grave, what, and the facts in `extra={"facts": {...}}`."""
-
+class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
-        fields: dict[str, Any] = {
+        """One object a line."""
+        facts: dict[str, Any] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
+            "logger": record.name,
             "event": record.getMessage(),
-            **record.__dict__.get("facts", {}),
+            **getattr(record, "facts", {}),
         }
         if record.exc_info:
-            fields["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(fields, default=lambda value: scrubbed(str(value))).decode()
+            facts["traceback"] = self.formatException(record.exc_info)
+        return orjson.dumps(facts, default=str).decode()
 
 
-def log_to_stderr() -> None:
-    """Sends what the server and uvicorn say to standard error."""
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """The event and its facts."""
+        facts = " ".join(f"{name}={value}" for name, value in getattr(record, "facts", {}).items())
+        return f"{super().format(record)} {facts}".rstrip()
+
+
+def set_up_logs(*, json: bool) -> None:
+    """Sends the server's log, and uvicorn's, to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    for name in _LOGGERS:
+    handler.setFormatter(_Json() if json else _Plain("%(asctime)s %(levelname)s %(message)s"))
+    for name, level in (("jaxcls.server", logging.INFO), ("uvicorn", logging.WARNING)):
         logger = logging.getLogger(name)
-        logger.handlers[:] = [handler]
-        logger.propagate = False
-        logger.setLevel(logging.INFO if name.startswith("jaxcls") else logging.WARNING)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)

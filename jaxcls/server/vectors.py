@@ -1,13 +1,13 @@
 """Arrays -> what clients can be sent: lists, base64, or bytes that headers describe."""
 
 import base64
+import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import ml_dtypes
 import numpy as np
-import orjson
 from starlette.responses import Response
 
 from jaxcls.server.errors import bad_request
@@ -30,8 +30,13 @@ def check_encoding(encoding: str, dtype: str, endianness: str) -> None:
 
 
 def raw_bytes(values: np.ndarray, dtype: str, endianness: str) -> bytes:
-    """The numbers one after the other."""
-    converted = values.astype(_TYPES[dtype])
+    """The numbers one after the other. Raises ApiError if one is beyond the type."""
+    with np.errstate(over="ignore"):
+        converted = values.astype(_TYPES[dtype])
+    if not np.isfinite(converted.astype(np.float32)).all():
+        raise bad_request(
+            f"embed_dtype {dtype!r} does not reach to {np.abs(values).max():g}: take another", "embed_dtype"
+        )
     swapped = endianness not in ("native", sys.byteorder)
     return (converted.byteswap() if swapped else converted).tobytes()
 
@@ -56,5 +61,5 @@ def bytes_response(arrays: Sequence[np.ndarray], head: dict[str, Any], usage: di
     if body.encoding_format == "bytes":
         counted = {name: usage[name] for name in ("prompt_tokens", "total_tokens")}
         kept = {name: head[name] for name in ("id", "created", "model")}
-        headers["metadata"] = orjson.dumps({**kept, "data": data, "usage": counted}).decode()
+        headers["metadata"] = json.dumps({**kept, "data": data, "usage": counted})
     return Response(b"".join(parts), 200, headers, "application/octet-stream")

@@ -177,8 +177,8 @@ def test_load_is_a_share_of_what_the_server_answers() -> None:
 
     with TextServer(one_in_20_ms) as slow, TextServer() as fast:
         servers = (f"fast={fast.url}", f"slow={slow.url}")
-        own = bench(*servers, "--load", 0.5, "--concurrency", 1, *SHORT, "--seconds", 2)
-        same = bench(*servers, "--load", 0.5, "--same-rate", "--concurrency", 1, *SHORT, "--seconds", 2)
+        own = bench(*servers, "--load", 0.5, "--concurrency", 1, *SHORT, "--seconds", 3)
+        same = bench(*servers, "--load", 0.5, "--same-rate", "--concurrency", 1, *SHORT, "--seconds", 3)
     for result in (own, same):
         can = {row["server"]: row["requests_per_s"] for row in rows_of(result, "saturation")}
         assert 0 < can["slow"] <= 50  # one at a time, 20 ms each
@@ -200,7 +200,7 @@ def test_requests_of_several_texts_with_a_key() -> None:
 
 def test_table_names_servers_loads_and_ratios() -> None:
     with TextServer() as a, TextServer() as b:
-        options = ("--load", 0.1, "--concurrency", 2, "--format", "table", *SHORT)
+        options = ("--load", 0.1, "--concurrency", 2, "--format", "table", *SHORT, "--seconds", 2)
         result = bench(f"ours={a.url}", f"theirs={b.url}", *options)
     assert result.exit_code == 0, result.stderr
     for words in ("ours", "theirs", "all it can", "load 10%", "p99 ms", "none", "ours against theirs, load 10%: p50 x"):

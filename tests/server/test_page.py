@@ -214,6 +214,16 @@ def test_with_a_key_the_page_is_there_and_knows_nothing() -> None:
     llm.close()
 
 
+def test_embedders_rank_and_do_not_classify(bert_path: Path) -> None:
+    llm = jaxcls.AsyncLLM(bert_path, convert="embed")
+    with TestClient(create_app(llm, Settings(model_names=("embedder",)))) as client:
+        about = client.get("/page/server").json()
+    llm.close()
+    assert about["one_score"]
+    assert "/classify" not in about["routes"]
+    assert {"/score", "/rerank"} <= set(about["routes"])
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colours_have_contrast(scheme: str) -> None:
     """WCAG 2.2: 4.5 for text, 3 for edges of controls and bars."""

@@ -69,9 +69,9 @@ def router(api: Api) -> APIRouter:
         """The served model, under all its names."""
         return ModelList(data=cards)
 
-    @routes.get("/health", response_class=Response, responses=unhealthy)
-    @routes.get("/ping", response_class=Response, responses=unhealthy)
-    @routes.post("/ping", response_class=Response, responses=unhealthy)
+    @routes.get("/health", responses=unhealthy, response_class=Response)
+    @routes.get("/ping", responses=unhealthy, response_class=Response)
+    @routes.post("/ping", responses=unhealthy, response_class=Response)
     async def health() -> Response:
         """200 while the engine answers."""
         if api.llm.loop.healthy:

@@ -27,10 +27,12 @@ EMBEDDINGS: Body[Any] = Body(EmbeddingsBody, FORMS)
 def router(api: Api) -> APIRouter:
     """The routes; /v1/embeddings where texts are embedded."""
     routes = APIRouter()
-    api.post(routes, ["/pooling"], POOLING, functools.partial(pooling, api), PoolingResponse, "Raw pooled data")
+    api.post(
+        routes, ["/pooling"], POOLING, functools.partial(pooling, api), PoolingResponse, "Raw pooled data", binary=True
+    )
     if "embed" in api.llm.model.checkpoint.tasks:
         answer = functools.partial(embeddings, api)
-        api.post(routes, ["/v1/embeddings"], EMBEDDINGS, answer, EmbeddingsResponse, "Embed texts")
+        api.post(routes, ["/v1/embeddings"], EMBEDDINGS, answer, EmbeddingsResponse, "Embed texts", binary=True)
     return routes
 
 

@@ -76,7 +76,7 @@ async def rerank(api: Api, body: RerankRequest | TeiRerankRequest, request_id: s
     counted = usage(outputs)
     timings = {"timings": timings_body(_longest(outputs))} if body.return_timings else {}
     return {
-        "id": f"rerank-{request_id}",
+        "id": f"score-{request_id}",
         "model": api.settings.model_names[0],
         "usage": {name: counted[name] for name in ("prompt_tokens", "total_tokens")},
         "results": results,
