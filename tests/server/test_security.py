@@ -12,6 +12,7 @@ import pytest
 
 from jaxcls import AsyncLLM
 from jaxcls.errors import ConfigError
+from jaxcls.server.page import OPEN_PATHS
 from jaxcls.server.settings import Binding, Cors, Limits, Settings
 from tests.server.conftest import client_of
 
@@ -44,6 +45,13 @@ def test_every_route_asks_for_a_key(guarded: httpx.Client, method: str, path: st
         assert answer.json()["error"]["type"] == "AuthenticationError"
         assert answer.headers["www-authenticate"] == "Bearer"
     assert guarded.request(method, path, headers=with_key(KEY), json={"input": "a"}).status_code == 200
+
+
+def test_no_route_of_the_document_is_forgotten(guarded: httpx.Client) -> None:
+    paths = guarded.get("/openapi.json", headers=with_key(KEY)).json()["paths"]
+    known = [(path, method) for path, operations in paths.items() for method in operations]
+    opened = {path for path, method in known if guarded.request(method, path).status_code != 401}
+    assert opened <= {"/health", "/ping", "/metrics", *OPEN_PATHS}
 
 
 def test_what_probes_and_scrapers_ask_is_open(guarded: httpx.Client, online: AsyncLLM) -> None:
