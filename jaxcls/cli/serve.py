@@ -53,7 +53,9 @@ class Listening:
     log_format: Annotated[LogFormat, _server("--log-format", help="auto: text on a terminal, else JSON lines.")] = (
         LogFormat.AUTO
     )
-    log_requests: Annotated[bool, _server("--log-requests", help="Log each request, without its contents.")] = False
+    log_requests: Annotated[
+        bool, _server("--log-requests", "--enable-log-requests", help="Log each request, without its contents.")
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -67,16 +69,17 @@ class Access:
         Path | None, _guard("--api-key-file", help="File with a key a line: the command line can be seen by others.")
     ] = None
     guard_metrics: Annotated[bool, _guard("--guard-metrics", help="/metrics needs a key, too.")] = False
-    allowed_origin: Annotated[
-        list[str] | None, _guard("--allowed-origin", help='Origin whose pages may call; "*": all. None if not given.')
+    allowed_origins: Annotated[
+        list[str] | None,
+        _guard("--allowed-origins", help='Origin whose pages may call; "*": all; may be repeated. None if not given.'),
     ] = None
+    allowed_methods: Annotated[list[str] | None, _guard("--allowed-methods", help="Their methods; all.")] = None
+    allowed_headers: Annotated[list[str] | None, _guard("--allowed-headers", help="Their headers; all.")] = None
     allow_credentials: Annotated[bool, _guard("--allow-credentials", help="Pages may send cookies.")] = False
     trust_request_chat_template: Annotated[
         bool, _guard("--trust-request-chat-template", help="Requests may bring a chat template (sandboxed Jinja).")
     ] = False
-    disable_fastapi_docs: Annotated[bool, _guard("--disable-fastapi-docs", help="No /openapi.json and no /docs.")] = (
-        False
-    )
+    disable_fastapi_docs: Annotated[bool, _guard("--disable-fastapi-docs", help="No /openapi.json.")] = False
     max_queue: Annotated[int, _guard("--max-queue", min=1, help="Items that wait and run; more are answered 429.")] = (
         4096
     )
@@ -110,7 +113,7 @@ def serve(
     """Serve a model over HTTP: /classify, /score, /rerank, /v1/embeddings and their kin, as vLLM's clients speak them.
 
     Prints the address when the model is loaded and compiled; until then /health answers 503. SIGTERM ends it when
-    all that was asked is answered. Logs are JSON lines on standard error.
+    all that was asked is answered.
     """
     templates = given(labels=labels, prompt_template=prompt_template, chat_template=chat_template)
     options = loading.arguments(**templates, scheduling_policy=scheduling_policy.value)
@@ -141,7 +144,12 @@ def run(model: str, options: dict[str, Any], names: list[str], listening: Listen
         api_keys=(*(access.api_key or ()), *_keys(access.api_key_file)),
         guard_metrics=access.guard_metrics,
         limits=limits,
-        cors=Cors(tuple(access.allowed_origin or ()), credentials=access.allow_credentials),
+        cors=Cors(
+            tuple(access.allowed_origins or ()),
+            tuple(access.allowed_methods or ("*",)),
+            tuple(access.allowed_headers or ("*",)),
+            access.allow_credentials,
+        ),
         trust_request_chat_template=access.trust_request_chat_template,
         log_requests=listening.log_requests,
         docs=not access.disable_fastapi_docs,
@@ -186,4 +194,9 @@ def _check_installed() -> None:
 def _keys(file: Path | None) -> list[str]:
     if file is None:
         return []
-    return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    from jaxcls.errors import ConfigError
+
+    keys = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not keys:
+        raise ConfigError("--api-key-file: there is no key in it, and without one everybody may call")
+    return keys

@@ -23,6 +23,7 @@ from jaxcls.server.settings import Settings
 if TYPE_CHECKING:
     from jaxcls.async_llm import AsyncLLM
 
+# The page comes last: it offers what there are routes for.
 _ROUTES = (classify, pooling, scoring, tokens, invocations, operations, page)
 
 

@@ -32,11 +32,13 @@ class ServedModel(BaseModel):
     Attributes:
         model: the name that requests give.
         labels: of the classes, in the order of `probs`.
+        one_score: whether a pair has one score, so that pairs can be ranked: of a single class, or of embeddings.
         routes: those that take a JSON body; a model has only those that it can answer.
     """
 
     model: str
     labels: list[str]
+    one_score: bool
     routes: list[str]
 
 
@@ -47,11 +49,18 @@ def router(api: Api) -> APIRouter:
         content = (files("jaxcls.server") / "static" / name).read_bytes()
         routes.add_api_route(path, partial(_file, content, _TYPES[name.rpartition(".")[2]]), methods=["GET"])
 
-    labels = api.llm.model.checkpoint.labels.names
+    checkpoint = api.llm.model.checkpoint
+    labels = list(checkpoint.labels.names)
+    about = ServedModel(
+        model=api.settings.model_names[0],
+        labels=labels,
+        one_score=checkpoint.embedder is not None or len(labels) == 1,
+        routes=sorted(api.bodies),
+    )
 
     @routes.get("/page/server")
     async def server() -> ServedModel:
-        return ServedModel(model=api.settings.model_names[0], labels=list(labels), routes=sorted(api.bodies))
+        return about
 
     return routes
 

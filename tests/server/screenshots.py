@@ -23,6 +23,8 @@ def main(folder: Path) -> None:
             page.goto(url)
             page.get_by_role("button", name="Example").click()
             page.locator("#bars li").first.wait_for()
+            page.locator("#tokens summary").click()
+            page.locator(".tokens li").first.wait_for()
             page.screenshot(path=folder / f"page-{name}.png", full_page=True)
             page.close()
 

@@ -18,6 +18,7 @@ import jaxcls
 from jaxcls.server.app import create_app
 from jaxcls.server.settings import Settings
 from tests.server.browser import CHROMIUM, chromium, served
+from tests.tiny import BERT, write_checkpoint
 
 TEXT = "it's \"fn\" \\ <b>$HOME `x`</b>\nlet s = 'é 🎉';\n"
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: apt-get install chromium")
@@ -60,6 +61,13 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
 def offline() -> Any:
     [output] = jaxcls.LLM("demo").classify(TEXT)
     return output.outputs
+
+
+@pytest.fixture(scope="module")
+def offline_tokens() -> list[str]:
+    backend = jaxcls.LLM("demo").model.tokenizer.backend
+    assert backend is not None
+    return backend.encode(TEXT).tokens
 
 
 def shown(page: Page) -> dict[str, str]:
@@ -116,13 +124,52 @@ def test_what_is_copied_works(page: Page, offline: Any) -> None:
 
 @needs_chromium
 def test_pairs_are_offered_where_the_model_takes_them_and_ranking_where_it_ranks(page: Page) -> None:
-    assert page.get_by_role("radio", name="Rerank").count() == 0  # the embedded model is no ranker
+    assert page.get_by_role("radio", name="Rerank").count() == 0  # the embedded model has classes, not one score
     page.get_by_role("radio", name="Pair").check(force=True)
     page.get_by_label("First text").fill("def f():")
     page.get_by_label("Second text").fill("    return 1")
     page.get_by_role("button", name="Classify").click()
     expect(page.locator("#bars li").first).to_be_visible()
     assert '"text_pair": "    return 1"' in page.locator("#curl").inner_text()
+    assert len(shown(page)) == 28
+
+
+@needs_chromium
+def test_tokens_are_the_tokenizers(page: Page, offline_tokens: list[str]) -> None:
+    page.locator("#first").fill(TEXT)
+    page.get_by_role("button", name="Classify").click()
+    page.locator("#tokens summary").click()
+    assert page.locator(".tokens li").all_inner_texts() == offline_tokens
+    expect(page.locator("#token-count")).to_have_text(f"({len(offline_tokens)})")
+    assert page.locator("main b").count() == 0  # a text is never markup
+
+
+@needs_chromium
+def test_documents_are_ranked_and_pairs_scored_by_a_model_of_one_score(browser: Browser, tmp_path: Path) -> None:
+    model = write_checkpoint(tmp_path, {**BERT, "id2label": {"0": "relevance"}})
+    documents = ["a very sad dog", "the cat sat on a mat", "happy"]
+    llm = jaxcls.LLM(model)
+    ranked = [(result.document, result.score) for result in llm.rerank("cat", documents)]
+    [pair] = llm.score("cat", documents[0], pooling_params=jaxcls.PoolingParams(use_activation=False))
+    assert pair.outputs is not None
+    with served(str(model)) as url:
+        page = browser.new_page()
+        page.goto(url)
+        page.get_by_role("radio", name="Rerank").check(force=True)
+        page.get_by_label("Query").fill("cat")
+        page.get_by_label("Documents").fill("\n\n".join(documents))
+        page.get_by_role("button", name="Rank").click()
+        expect(page.locator("#bars li")).to_have_count(3)
+        assert list(shown(page).items()) == [(document, f"{100 * score:.1f} %") for document, score in ranked]
+        assert {"Tokenise", "Queue", "Compute", "Round trip"} <= set(page.locator("#timings dt").all_inner_texts())
+        answer = json.loads(subprocess.check_output(["bash", "-c", page.locator("#curl").inner_text()]))
+        assert [documents[result["index"]] for result in answer["results"]] == [document for document, _ in ranked]
+        page.get_by_role("switch", name="Logits").check(force=True)
+        page.get_by_role("radio", name="Pair").check(force=True)
+        page.get_by_label("Second text").fill(documents[0])
+        page.get_by_role("button", name="Score").click()
+        expect(page.locator("#bars .value")).to_have_text(f"{pair.outputs.score:.3f}")
+        page.close()
 
 
 @needs_chromium
@@ -161,10 +208,20 @@ def test_with_a_key_the_page_is_there_and_knows_nothing() -> None:
         assert client.get("/page/server").status_code == 401
         about = client.get("/page/server", headers={"Authorization": "Bearer secret"}).json()
         assert about["labels"] == list(llm.model.checkpoint.labels.names)
-        assert (about["model"], "/classify" in about["routes"], "/rerank" in about["routes"]) == ("demo", True, True)
+        assert (about["model"], about["one_score"], "/classify" in about["routes"]) == ("demo", False, True)
         for name in re.findall(r'(?:src|href)="(page/[^"]+)"', response.text):
             assert client.get(f"/{name}").status_code == 200
     llm.close()
+
+
+def test_embedders_rank_and_do_not_classify(bert_path: Path) -> None:
+    llm = jaxcls.AsyncLLM(bert_path, convert="embed")
+    with TestClient(create_app(llm, Settings(model_names=("embedder",)))) as client:
+        about = client.get("/page/server").json()
+    llm.close()
+    assert about["one_score"]
+    assert "/classify" not in about["routes"]
+    assert {"/score", "/rerank"} <= set(about["routes"])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

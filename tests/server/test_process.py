@@ -109,12 +109,15 @@ def test_tls_and_unix_sockets(bert_path: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_served_is_told(bert_path: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "keys"
+    empty.write_text("\n")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         for model, options, words in (
             (bert_path, ("--port", taken.getsockname()[1]), "cannot listen on 127.0.0.1"),
             (tmp_path / "nothing", ("--port", 0), "nothing"),
+            (bert_path, ("--api-key-file", empty), "no key in it"),
         ):
             with served(model, *options) as process:
                 _, said = process.communicate(timeout=60)

@@ -18,7 +18,7 @@ const EXAMPLES = {
   },
 };
 
-const server = { model: "", labels: [], routes: new Set(), key: "" };
+const server = { model: "", labels: [], one_score: false, routes: new Set(), key: "" };
 let running = null;
 let shown = null;
 
@@ -60,6 +60,8 @@ function explain(response, answer) {
 // Modes: which route answers, what it is asked, and how its answer reads.
 
 const has = (route) => server.routes.has(route);
+// Of several classes /score and /rerank ask which one's score it is; /classify gives all.
+const scores = () => server.one_score && has("/score");
 const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
 const MODES = {
@@ -74,20 +76,19 @@ const MODES = {
     texts: (first) => [["Text", first]],
   },
   pair: {
-    available: () => has("/score") || has("/classify"),
+    available: () => scores() || has("/classify"),
     labels: ["First text", "Second text"],
-    button: () => (has("/score") ? "Score" : "Classify"),
-    route: () => (has("/score") ? "score" : "classify"),
+    button: () => (scores() ? "Score" : "Classify"),
+    route: () => (scores() ? "score" : "classify"),
     body: (first, second) =>
-      has("/score") ? { text_1: first, text_2: second } : { input: { text: first, text_pair: second } },
+      scores() ? { text_1: first, text_2: second } : { input: { text: first, text_pair: second } },
     needs: (first, second) =>
       !first ? ["first", "Enter the first text."] : !second ? ["second", "Enter the second text."] : null,
-    rows: (answer) => (has("/score") ? [{ name: "Score", value: answer.data[0].score }] : classes(answer)),
+    rows: (answer) => (scores() ? [{ name: "Score", value: answer.data[0].score }] : classes(answer)),
     texts: (first, second) => [["First text", first], ["Second text", second]],
   },
   rerank: {
-    // Of several classes, a ranking would need one of them named.
-    available: () => has("/rerank") && server.labels.length < 2,
+    available: () => server.one_score && has("/rerank"),
     labels: ["Query", "Documents"],
     hint: "One on each line.",
     button: () => "Rank",
@@ -188,7 +189,7 @@ async function run() {
   try {
     const { path, body } = request();
     const start = performance.now();
-    const answer = await call(path, path === "classify" ? { ...body, return_timings: true } : body, mine.signal);
+    const answer = await call(path, { ...body, return_timings: true }, mine.signal);
     const elapsed = performance.now() - start;
     const logits = body.use_activation === false;
     shown = { rows: chosen.rows(answer, ...texts), logits, format: (value) => bars.format(value, logits) };
