@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxcls import LLM, AsyncLLM, PoolingParams
-from jaxcls.errors import JaxclsError, PromptError
+from jaxcls.errors import JaxclsError, PromptError, QueueFullError
 from tests.tiny import BERT, write_checkpoint
 
 PROMPTS = ["the cat", "a happy dog ran", "sad " * 30, "not very slow but fast", "tree"] * 8
@@ -129,3 +129,28 @@ def test_token_classify(tmp_path: Path) -> None:
     expected = LLM(path).token_classify(["the cat"], use_tqdm=False)
     assert found[0] == expected[0]
     assert found[1].error is not None
+
+
+def test_lone_calls_wait_for_each_other_and_say_where_the_time_went(bert_path: Path) -> None:
+    async def main() -> None:
+        async with AsyncLLM(bert_path, max_wait=0.05) as llm:
+            await llm.classify("warm")
+            before = llm.stats.steps
+            outputs = await asyncio.gather(*(llm.classify(prompt) for prompt in PROMPTS))
+            assert llm.stats.steps - before < len(PROMPTS) / 2
+            for (output,) in outputs:
+                assert output.timings is not None
+                assert min(output.timings.tokenize, output.timings.compute) > 0
+
+    asyncio.run(asyncio.wait_for(main(), 120))
+
+
+def test_a_full_queue_refuses_by_name(bert_path: Path) -> None:
+    async def main() -> None:
+        async with AsyncLLM(bert_path, max_queue=3) as llm:
+            with pytest.raises(QueueFullError, match="at most 3") as caught:
+                await llm.classify(["the cat"] * 4)
+            assert caught.value.retry_after >= 1
+            assert len(await llm.classify(["the cat"] * 3)) == 3
+
+    asyncio.run(asyncio.wait_for(main(), 120))

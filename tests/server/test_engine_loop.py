@@ -118,3 +118,15 @@ def test_priority_goes_first_where_the_policy_says_so(bert_path: Path) -> None:
     with opened(bert_path, scheduling_policy="priority") as llm, client_of(llm) as client:
         answer = client.post("/classify", json={"input": "the cat", "priority": -3})
         assert answer.status_code == 200, answer.text
+
+
+def test_an_engine_that_only_fails_is_not_healthy(bert_path: Path) -> None:
+    with opened(bert_path) as llm, client_of(llm) as client:
+        state = llm.model.runner.state
+        llm.model.runner.state = None
+        for _ in range(3):
+            assert client.post("/classify", json={"input": "the cat"}).status_code == 500
+        assert client.get("/health").status_code == 503
+        llm.model.runner.state = state
+        assert client.post("/classify", json={"input": "the cat"}).status_code == 200
+        assert client.get("/health").status_code == 200
