@@ -88,9 +88,9 @@ def _progress(row: Row, plan: Plan) -> str:
 
 
 def _print(totals: Sequence[Row]) -> None:
-    bound = f"{totals[0]['bound_ms']:g} ms"
-    columns = ("server", "load", "requests/s", "p50 ms", "p95 ms", "p99 ms", f"within {bound}, /s", "errors")
+    columns = ("server", "load", "requests/s", "p50 ms", "p95 ms", "p99 ms", "good/s", "errors")
     print_table(columns, [_cells(row) for row in totals])
+    print(f"medians of {totals[0]['rounds']} rounds (ranges); good: answered within {totals[0]['bound_ms']:g} ms")
     for line in _ratios(totals):
         print(line)
 
@@ -98,19 +98,24 @@ def _print(totals: Sequence[Row]) -> None:
 def _cells(row: Row) -> list[str]:
     load = _load(row)
     if row["load"] is not None:
-        load += f", {row['rate']:.1f}/s"
+        load = f"{row['load']:.0%}: {row['rate']:.1f}/s"
     errors = ", ".join(f"{kind}: {count}" for kind, count in row["errors"].items())
-    latencies = (_spread(row["latency_ms"][name]) for name in ("p50", "p95", "p99"))
     # Latencies and goodput of a run that keeps as many requests waiting as it is told to say nothing of the server.
     measured = row["of"] == "load"
+    latencies = row["latency_ms"]
     return [
         row["server"],
         load,
         _spread(row["requests_per_s"]),
-        *(cell if measured else "" for cell in latencies),
-        _spread(row["goodput_per_s"]) if measured else "",
+        *(_median(latencies[name]) if measured else "" for name in ("p50", "p95")),
+        _spread(latencies["p99"]) if measured else "",
+        _median(row["goodput_per_s"]) if measured else "",
         errors or "none",
     ]
+
+
+def _median(values: Row | None) -> str:
+    return "-" if values is None else _number(values["median"])
 
 
 def _load(row: Row) -> str:
@@ -123,7 +128,7 @@ def _spread(values: Row | None) -> str:
     if values is None:
         return "-"
     low, high = _number(values["low"]), _number(values["high"])
-    return _number(values["median"]) + (f" ({low} to {high})" if low != high else "")
+    return _median(values) + (f" ({low} to {high})" if low != high else "")
 
 
 def _number(value: float) -> str:

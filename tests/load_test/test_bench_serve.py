@@ -205,6 +205,9 @@ def test_table_names_servers_loads_and_ratios() -> None:
     assert result.exit_code == 0, result.stderr
     for words in ("ours", "theirs", "all it can", "load 10%", "p99 ms", "none", "ours against theirs, load 10%: p50 x"):
         assert words in result.stdout
+    # A row is a line of an ordinary terminal.
+    rows = [line.split() for line in result.stdout.splitlines() if line.strip().startswith(("ours ", "theirs "))]
+    assert [row[-1] for row in rows if "against" not in row] == ["none"] * 4
 
 
 def test_answers_that_are_not_of_classify() -> None:
