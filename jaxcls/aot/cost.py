@@ -100,7 +100,11 @@ def _repeats(jaxpr: core.Jaxpr, mesh: Any) -> float:
             if equation.primitive.name == "scan":
                 body = equation.params["jaxpr"]
                 shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in body.in_avals]
-                once = _compiler_seconds(compile_for(core.jaxpr_as_fun(body), shapes, mesh)[1]) or 0.0
+                # What goes from step to step is changed in place, as it is in the loop.
+                first = equation.params["num_consts"]
+                carried = tuple(range(first, first + equation.params["num_carry"]))
+                step = jax.jit(core.jaxpr_as_fun(body), donate_argnums=carried)
+                once = _compiler_seconds(compile_for(step, shapes, mesh)[1]) or 0.0
                 seconds += (equation.params["length"] - 1) * (once + within)
     return seconds
 
