@@ -24,9 +24,10 @@ parity: .venv-parity/stamp
 	$(PARITY_BIN)/python -m pytest -q tests/parity/test_pipelines.py tests/parity/test_cross_encoder.py \
 	  tests/parity/test_embedders.py tests/real
 
-# Every kernel by the real compilers of v5e, v6e, TPU7x and H100, which need no such device.
+# Every kernel by the real compilers of v5e, v6e, TPU7x and H100, which need no such device, and a whole model by one.
 aot: .bench/aot.stamp
 	$(BENCH)/environments/accelerators/bin/python -m benchmarks.compile_kernels --output $(BENCH)/kernels.jsonl
+	$(BENCH)/environments/accelerators/bin/python -m benchmarks.compile_accelerators --models minilm --targets v6e
 
 # All that needs a Hopper GPU; where jax for CUDA is installed already, python -m benchmarks.gpu_checks is the same.
 gpu: .venv-gpu/stamp

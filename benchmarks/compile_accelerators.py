@@ -38,6 +38,8 @@ MODELS: dict[str, dict[str, Any]] = {
 # Every model has rows of 128 and 512.
 MAX_LEN = 512
 BUCKETS = ("64x128", "16x512")
+# With a table of the pages of 512 tokens for each sequence.
+PAGED = {"qwen3-0.6b": ("1x8192+32pages",)}
 COLUMNS = (
     "target", "model", "bucket", "fits", "memory_bytes", "gflops", "milliseconds", "tokens_per_second", "mfu",
     "estimate_by", "compile_seconds",
@@ -65,7 +67,7 @@ def compile_all(target: str, models: dict[str, dict[str, Any]], buckets: tuple[s
         print(f"{target}: {name}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "config.json").write_text(json.dumps(values))
-            for program in compile_model(folder, target, buckets=buckets, max_model_len=MAX_LEN):
+            for program in compile_model(folder, target, buckets=buckets + PAGED.get(name, ()), max_model_len=MAX_LEN):
                 yield dataclasses.asdict(program) | {"model": name}
 
 
@@ -83,15 +85,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", choices=ACCELERATORS, help="compile for this one, in this process; prints JSON")
     parser.add_argument("--targets", default=",".join(ACCELERATORS), help="with commas; default: all")
+    parser.add_argument("--models", default=",".join(MODELS), help="with commas; default: all three")
     parser.add_argument("--published", action="store_true", help="a published checkpoint of each network, one bucket")
     parser.add_argument("--output", type=Path, help="write JSON lines here")
     arguments = parser.parse_args()
     if arguments.target:
-        models, buckets = (published(), BUCKETS[1:]) if arguments.published else (MODELS, BUCKETS)
+        chosen = {name: MODELS[name] for name in arguments.models.split(",")}
+        models, buckets = (published(), BUCKETS[1:]) if arguments.published else (chosen, BUCKETS)
         for row in compile_all(arguments.target, models, buckets):
             print(json.dumps(row), flush=True)
         return
-    which = ["--published"] if arguments.published else []
+    which = ["--published"] if arguments.published else ["--models", arguments.models]
     rows: list[dict[str, Any]] = []
     for name in arguments.targets.split(","):
         reason = missing(find_target(name))

@@ -23,8 +23,6 @@ from jaxcls.aot.targets import TARGETS, Target, find_target, missing
 
 OPS = tuple(sorted(path.parent.name for path in (ROOT / "kernels_pallas").glob("*/specs.py")))
 ACCELERATORS = tuple(name for name, target in TARGETS.items() if target.platform != "cpu")
-# What an op calls its kernel for a platform.
-KERNELS = {"tpu": "tpu", "cuda": "gpu"}
 
 
 def compile_specs(target: Target, *, everything: bool) -> list[dict[str, Any]]:
@@ -34,7 +32,7 @@ def compile_specs(target: Target, *, everything: bool) -> list[dict[str, Any]]:
     prepare(target)
     mesh = open_mesh(target)
     specs = [spec for op in OPS for spec in importlib.import_module(f"kernels_pallas.{op}.specs").SPECS]
-    chosen = [spec for spec in specs if target.platform in spec.platforms and (spec.lean or everything)]
+    chosen = [spec for spec in specs if target.platform in spec.implementations and (spec.lean or everything)]
     return [compile_spec(spec, target, mesh) for spec in chosen]
 
 
@@ -58,7 +56,7 @@ def compile_spec(spec: Any, target: Target, mesh: Any) -> dict[str, Any]:
     options = {} if spec.donated is None else {"donate_argnums": spec.donated, "out_shardings": row_major}
 
     def call(*arguments: Any) -> Any:
-        return spec.call(*arguments, implementation=KERNELS[target.platform])
+        return spec.call(*arguments, implementation=spec.implementations[target.platform])
 
     start = time.perf_counter()
     with assembler_report() as assembled:

@@ -3,10 +3,9 @@
 import asyncio
 import dataclasses
 import itertools
-import queue
-import threading
+import time
 from collections.abc import Sequence
-from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, Unpack
 
@@ -14,12 +13,12 @@ from jaxcls.classify import PoolingTask, classify_call, encode_call
 from jaxcls.config.engine import EngineOptions, engine_config
 from jaxcls.embed import embed_call, token_embed_call
 from jaxcls.engine.call import Call, error_of
-from jaxcls.engine.engine import Engine
+from jaxcls.engine.loop import EngineLoop, Result
 from jaxcls.engine.pipeline import OnError, RequestBuilder, check_on_error
-from jaxcls.engine.request import Finished, Order, Outcome, Request, first_equal
+from jaxcls.engine.request import Finished, Outcome, Request, first_equal
 from jaxcls.engine.setup import Model, load_model
 from jaxcls.engine.stats import Stats
-from jaxcls.errors import JaxclsError, PromptError
+from jaxcls.errors import PromptError
 from jaxcls.inputs.prompt import Prompt, prompt_list
 from jaxcls.llm import prompt_items
 from jaxcls.outputs import (
@@ -31,13 +30,15 @@ from jaxcls.outputs import (
     RerankResult,
     RewardRequestOutput,
     ScoringRequestOutput,
+    Timings,
     TokenClassificationRequestOutput,
     TokenEmbeddingRequestOutput,
     ZeroShotRequestOutput,
 )
 from jaxcls.pooling_params import PoolingParams
+from jaxcls.ranking import Ranking, ScoreInput, inputs, score_pairs
 from jaxcls.reward import conversations, reward_call
-from jaxcls.score import Ranking, ScoreInput, ScoreOptions, inputs, score_call, score_or_error, score_pairs
+from jaxcls.score import ScoreOptions, score_call, score_or_error
 from jaxcls.spans import Aggregation
 from jaxcls.token_classify import token_classify_call
 from jaxcls.zero_shot import HYPOTHESIS, zero_shot_call
@@ -53,10 +54,26 @@ class AsyncLLM:
     Close it with `close()` or `async with`; a pending call is then an error, never a hang.
     """
 
-    def __init__(self, model: str | Path, **options: Unpack[EngineOptions]):
-        """Loads like `LLM`, with the same arguments and errors."""
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        max_queue: int | None = None,
+        max_wait: float = 0.002,
+        **options: Unpack[EngineOptions],
+    ):
+        """Loads like `LLM`, with the same arguments and errors.
+
+        Args:
+            model: see `LLM`.
+            max_queue: most items (prompts, pairs, texts) that may wait and run; calls beyond raise QueueFullError.
+                None: no limit.
+            max_wait: seconds that a prompt may wait for others to share its step, while nothing runs and others are
+                expected.
+            **options: see `LLM`.
+        """
         self.model: Model = load_model(engine_config(model, dict(options)))
-        self._worker = _Worker(self.model)
+        self.loop = EngineLoop(self.model, max_queue=max_queue, max_wait=max_wait)
 
     @property
     def stats(self) -> Stats:
@@ -190,9 +207,14 @@ class AsyncLLM:
         outputs = await self.score(query, texts, on_error=on_error, **options)
         return ranking.of(list(map(score_or_error, outputs)), texts)
 
+    def warmup(self) -> None:
+        """See `LLM.warmup`; before the first call."""
+        for _ in self.model.engine().warmup(self.model.checkpoint.tasks[0]):
+            pass
+
     def close(self) -> None:
         """Stops the engine thread; calls that still wait fail."""
-        self._worker.close()
+        self.loop.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -203,36 +225,71 @@ class AsyncLLM:
     async def _run(self, call: Call[OutputT], items: Sequence[Any], on_error: OnError) -> list[RequestOutput[OutputT]]:
         check_on_error(on_error)
         call.params.check_count(len(items))
-        builder = RequestBuilder(self.model, call.task, call.params)
-        counts, built = await asyncio.to_thread(_build, call, items, builder)
-        owners = [index for index, count in enumerate(counts) for _ in range(count)]
-        for owner, request in zip(owners, built, strict=True):
-            if on_error == "raise" and isinstance(request, PromptError):
-                raise error_of(owner, request)
-        outcomes = iter(await self._outcomes(built, first_equal(built) if call.repeats else range(len(built))))
-        outputs = [
-            call.output(index, item, list(itertools.islice(outcomes, count)))
-            for index, (item, count) in enumerate(zip(items, counts, strict=True))
-        ]
-        error = next((output.error for output in outputs if output.error is not None), None)
-        if error is not None and on_error == "raise":
-            raise error
+        with self.loop.admitted(len(items)):
+            started = time.perf_counter()
+            counts, built = await asyncio.to_thread(
+                _build, call, items, RequestBuilder(self.model, call.task, call.params)
+            )
+            owners = [index for index, count in enumerate(counts) for _ in range(count)]
+            for owner, request in zip(owners, built, strict=True):
+                if on_error == "raise" and isinstance(request, PromptError):
+                    raise error_of(owner, request)
+            tokenized = time.perf_counter()
+            outcomes = await self._outcomes(built, first_equal(built) if call.repeats else range(len(built)))
+        remaining = iter(outcomes)
+        outputs: list[RequestOutput[OutputT]] = []
+        for index, (item, count) in enumerate(zip(items, counts, strict=True)):
+            own = list(itertools.islice(remaining, count))
+            output = call.output(index, item, own)
+            if output.error is not None and on_error == "raise":
+                raise output.error
+            timings = _timings(started, tokenized, [one.finished for one in own if one.finished is not None])
+            outputs.append(dataclasses.replace(output, timings=timings))
         return outputs
 
     async def _outcomes(self, built: Sequence[Request | PromptError], same: Sequence[int]) -> list[Outcome]:
         """The outcome of each; `same` says whose rows it has."""
-        futures = {
-            index: asyncio.wrap_future(self._worker.submit(request))
-            for index, (request, first) in enumerate(zip(built, same, strict=True))
-            if index == first and not isinstance(request, PromptError)
-        }
-        rows: dict[int, Finished] = dict(zip(futures, await asyncio.gather(*futures.values()), strict=True))
+        first = {i: r for i, r in enumerate(built) if same[i] == i and not isinstance(r, PromptError)}
+        rows = dict(zip(first, await self._finished(list(first.values())), strict=True))
         return [
             Outcome(index, [], None, request)
             if isinstance(request, PromptError)
-            else Outcome(index, request.tokens.token_ids, rows[first], rows[first].error)
-            for index, (request, first) in enumerate(zip(built, same, strict=True))
+            else Outcome(index, request.tokens.token_ids, rows[own], rows[own].error)
+            for index, (request, own) in enumerate(zip(built, same, strict=True))
         ]
+
+    async def _finished(self, requests: Sequence[Request]) -> list[Finished]:
+        if not requests:
+            return []
+        events = asyncio.get_running_loop()
+        future: asyncio.Future[list[Finished]] = events.create_future()
+
+        def deliver(result: Result) -> None:
+            with suppress(RuntimeError):  # the event loop of a caller that left may be closed
+                events.call_soon_threadsafe(_settle, future, result)
+
+        job = self.loop.submit(requests, deliver)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self.loop.cancel(job)
+            raise
+
+
+def _settle(future: "asyncio.Future[list[Finished]]", result: Result) -> None:
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+
+
+def _timings(started: float, tokenized: float, rows: Sequence[Finished]) -> Timings | None:
+    if not rows:
+        return None
+    planned = min(row.planned for row in rows)
+    return Timings(tokenized - started, max(0.0, planned - tokenized), max(row.done for row in rows) - planned)
 
 
 def _build(
@@ -241,82 +298,3 @@ def _build(
     """How many prompts each item has, and all of them."""
     prompts = [call.prompts(item) for item in items]
     return list(map(len, prompts)), builder.build(0, list(itertools.chain.from_iterable(prompts)))
-
-
-class _Worker:
-    """The thread that owns the engine. Every future it is given is completed, whatever happens."""
-
-    def __init__(self, model: Model):
-        self._model = model
-        self._inbox: queue.SimpleQueue[_Submit | _Cancel | None] = queue.SimpleQueue()
-        self._orders = itertools.count()
-        self._closed = False
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._loop, name="jaxcls-engine", daemon=True)
-        self._thread.start()
-
-    def submit(self, request: Request) -> Future[Finished]:
-        """Queues a request behind those before it."""
-        future: Future[Finished] = Future()
-        with self._lock:
-            if self._closed:
-                raise JaxclsError("this AsyncLLM is closed")
-            ordered = request.ordered((request.order[0], next(self._orders)))
-            self._inbox.put(_Submit(ordered, future))
-        future.add_done_callback(lambda f: self._inbox.put(_Cancel(ordered)) if f.cancelled() else None)
-        return future
-
-    def close(self) -> None:
-        """Stops the thread."""
-        with self._lock:
-            self._closed = True
-        self._inbox.put(None)
-        self._thread.join()
-
-    def _loop(self) -> None:
-        engine = self._model.engine()
-        pending: dict[Order, Future[Finished]] = {}
-        while self._receive(engine, pending):
-            try:
-                for finished in engine.step():
-                    future = pending.pop(finished.request.order, None)
-                    if future is not None and future.set_running_or_notify_cancel():
-                        future.set_result(finished)
-            except Exception as error:  # a failing step fails its callers, not the thread
-                engine.abort()
-                _fail_all(pending, error)
-        _fail_all(pending, JaxclsError("this AsyncLLM was closed"))
-
-    def _receive(self, engine: Engine, pending: dict[Order, Future[Finished]]) -> bool:
-        """Moves what has arrived into the engine; waits only when there is nothing to do. False: closed."""
-        while True:
-            try:
-                match self._inbox.get(block=engine.idle):
-                    case _Submit(request, future):
-                        pending[request.order] = future
-                        engine.add(request)
-                    case _Cancel(request):
-                        pending.pop(request.order, None)
-                        engine.cancel(request)
-                    case None:
-                        return False
-            except queue.Empty:
-                return True
-
-
-@dataclasses.dataclass(frozen=True)
-class _Submit:
-    request: Request
-    future: Future[Finished]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Cancel:
-    request: Request
-
-
-def _fail_all(pending: dict[Order, Future[Finished]], error: Exception) -> None:
-    for future in pending.values():
-        if future.set_running_or_notify_cancel():
-            future.set_exception(error)
-    pending.clear()

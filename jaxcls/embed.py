@@ -114,9 +114,9 @@ def _prefix(model: Model, name: str | None, text: str | None) -> str:
 
 
 def _read(item: Any, prefix: str) -> TextPrompt | TokensPrompt:
-    """A text behind its prompt; token ids as they are."""
+    """A text behind its prompt; token ids and conversations as they are."""
     parsed = parse_prompt(item)
-    if isinstance(parsed, TokensPrompt):
+    if isinstance(parsed, TokensPrompt) or parsed.template is not None:
         return parsed
     if parsed.text_pair is not None:
         raise PromptError("an embedding is one of a text, not of a pair: give both as texts of their own")

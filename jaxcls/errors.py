@@ -2,7 +2,15 @@
 
 from weights.errors import CheckpointError, MissingHeadError
 
-__all__ = ["CheckpointError", "ConfigError", "JaxclsError", "MissingHeadError", "NonFiniteError", "PromptError"]
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "JaxclsError",
+    "MissingHeadError",
+    "NonFiniteError",
+    "PromptError",
+    "QueueFullError",
+]
 
 
 class JaxclsError(Exception):
@@ -28,3 +36,15 @@ class PromptError(JaxclsError, ValueError):
 
 class NonFiniteError(PromptError):
     """The model gave NaN or infinity for a prompt."""
+
+
+class QueueFullError(JaxclsError):
+    """Too many calls wait already.
+
+    Attributes:
+        retry_after: seconds after which there may be room.
+    """
+
+    def __init__(self, message: str, *, retry_after: int):
+        super().__init__(message)
+        self.retry_after = retry_after

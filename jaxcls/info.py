@@ -14,6 +14,7 @@ from jaxcls.engine.converted import ENTRY, layout
 from jaxcls.engine.load import AbstractModel, abstract_model, ladder, open_source, rule_table
 from jaxcls.engine.tokenizer import pair_prompt
 from kernels_cpu import library
+from kernels_pallas.mosaic_gpu.target import missing_instructions
 from weights import cache
 from weights import source as weight_files
 from weights.accounting import check_names, scales, total_bytes
@@ -39,7 +40,7 @@ class Description:
         memory_bytes: What the weights take on the device.
         layers: "stacked" or "unrolled".
         backend: Where it would run.
-        kernels: dtypes that compiled CPU kernels compute, or why there are none; None on other backends.
+        kernels: dtypes that the compiled kernels of this CPU or GPU compute, or why there are none; None elsewhere.
         labels: Class names in the order of the logits, and the `problem_type`.
         head: Where the head comes from.
         pairs: What pairs of texts are put into.
@@ -117,7 +118,7 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
         memory_bytes=total_bytes(abstract.target),
         layers="stacked" if abstract.stacked else "unrolled",
         backend=jax.default_backend(),
-        kernels=_kernels() if jax.default_backend() == "cpu" else None,
+        kernels=_kernels(jax.default_backend()),
         labels=list(checkpoint.labels.names),
         problem_type=checkpoint.labels.problem_type,
         head=checkpoint.head_reason,
@@ -138,7 +139,11 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
     )
 
 
-def _kernels() -> str:
+def _kernels(backend: str) -> str | None:
+    if backend == "gpu":
+        return missing_instructions() or "attention in bfloat16 and float16"
+    if backend != "cpu":
+        return None
     found = library()
     return "; ".join(filter(None, (", ".join(sorted(found.dtypes)), found.reason))) or "none"
 

@@ -28,8 +28,9 @@ from jaxcls.outputs import (
     ZeroShotRequestOutput,
 )
 from jaxcls.pooling_params import PoolingParams
+from jaxcls.ranking import Ranking, ScoreInput, inputs, score_pairs
 from jaxcls.reward import conversations, reward_call
-from jaxcls.score import Ranking, ScoreInput, ScoreOptions, inputs, score_call, score_or_error, score_pairs
+from jaxcls.score import ScoreOptions, score_call, score_or_error
 from jaxcls.spans import Aggregation
 from jaxcls.token_classify import token_classify_call
 from jaxcls.zero_shot import HYPOTHESIS, zero_shot_call

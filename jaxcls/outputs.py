@@ -215,6 +215,21 @@ class RerankResult:
 
 
 @dataclasses.dataclass(frozen=True)
+class Timings:
+    """Where the time of a prompt went, in seconds.
+
+    Attributes:
+        tokenize: preparing all prompts of its call.
+        queue: waiting for a step.
+        compute: in it, until its rows were on the host.
+    """
+
+    tokenize: float
+    queue: float
+    compute: float
+
+
+@dataclasses.dataclass(frozen=True)
 class RequestOutput(Generic[OutputT]):
     """One prompt's result: either `outputs` or `error`.
 
@@ -225,6 +240,7 @@ class RequestOutput(Generic[OutputT]):
         error: why the prompt failed (only with `on_error="return"`).
         num_cached_tokens: tokens whose computation was reused.
         finished: always True; nothing is streamed.
+        timings: where the time went; None for calls of `LLM`, whose prompts share windows.
     """
 
     request_id: str
@@ -233,6 +249,7 @@ class RequestOutput(Generic[OutputT]):
     error: Exception | None = None
     num_cached_tokens: int = 0
     finished: bool = True
+    timings: Timings | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 ClassificationRequestOutput = RequestOutput[ClassificationOutput]

@@ -1,9 +1,8 @@
 """Scores of pairs: how well a document answers a query, by a cross-encoder, or by the embeddings of both."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from jaxcls.engine.call import Call, EnginePrompt, PromptParams
 from jaxcls.engine.request import Finished
@@ -14,11 +13,8 @@ from jaxcls.inputs.template import Field, Template
 from jaxcls.inputs.tokenize_options import TextParams
 from jaxcls.outputs import RequestOutput, RerankResult, ScoringOutput
 from jaxcls.pooling_params import PoolingParams
+from jaxcls.ranking import Pair, Ranking, ScoreInput, text_of
 from jaxcls.similarity import similarity_call
-
-ScoreInput: TypeAlias = str | Mapping[str, Any]
-Pair: TypeAlias = tuple[ScoreInput, ScoreInput]
-
 
 # What means something where query and document are embedded each by itself.
 _FOR_EMBEDDERS = {"pooling_params", "tokenization_kwargs"}
@@ -92,59 +88,6 @@ def _cross_encoder_call(model: Model, options: ScoreOptions) -> Call[ScoringOutp
     return Call("classify", output, lambda pair: [_texts(pair)], params)
 
 
-def score_pairs(data_1: Any, data_2: Any) -> list[Pair]:
-    """1 and 1, 1 and N, or N and N inputs -> pairs.
-
-    Raises:
-        PromptError: none, or numbers that do not fit.
-    """
-    first, second = inputs(data_1, "data_1"), inputs(data_2, "data_2")
-    if len(first) == 1:
-        first *= len(second)
-    if len(first) != len(second):
-        raise PromptError(
-            f"{len(first)} and {len(second)} inputs make no pairs: give one and one, one and many, or as many of each"
-        )
-    return list(zip(first, second, strict=True))
-
-
-@dataclasses.dataclass(frozen=True)
-class Ranking:
-    """How documents are ranked.
-
-    Attributes:
-        top_n: at most so many; None: all.
-        score_threshold: only those that score at least this.
-        return_documents: whether the results hold the texts.
-    """
-
-    top_n: int | None = None
-    score_threshold: float | None = None
-    return_documents: bool = True
-
-    def __post_init__(self) -> None:
-        top_n = self.top_n
-        if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1):
-            raise ConfigError(f"top_n must be at least 1, got {top_n!r}")
-
-    def of(self, scores: Sequence[float | Exception], documents: Sequence[ScoreInput]) -> list[RerankResult]:
-        """Scored documents, the best first, equal ones in their order; after them those that failed.
-
-        Args:
-            scores: one a document, or why it has none.
-            documents: in the same order.
-        """
-        scored: list[RerankResult] = []
-        failed: list[RerankResult] = []
-        for index, (score, document) in enumerate(zip(scores, documents, strict=True)):
-            if isinstance(score, Exception):
-                failed.append(RerankResult(index, None, error=score))
-            elif self.score_threshold is None or score >= self.score_threshold:
-                scored.append(RerankResult(index, score, text_of(document) if self.return_documents else None))
-        scored.sort(key=lambda result: -(result.score or 0.0))
-        return [*scored[: self.top_n], *failed]
-
-
 def rerank_call(model: Model, ranking: Ranking, **options: Unpack[ScoreOptions]) -> Call[list[RerankResult]]:
     """An item is a query and its documents; it fails if one of them does.
 
@@ -171,31 +114,6 @@ def score_or_error(output: RequestOutput[ScoringOutput]) -> float | Exception:
     if output.outputs is not None:
         return output.outputs.score
     return output.error or PromptError("there is no score")
-
-
-def text_of(item: ScoreInput) -> str:
-    """A text in any of its forms: a string, {"text": ...}, or {"content": text or text parts} as in chats.
-
-    Raises:
-        PromptError: another form, or a part that is no text.
-    """
-    content = item
-    if isinstance(item, Mapping) and len(item) == 1:
-        content = item.get("text", item.get("content"))
-    if isinstance(content, list):
-        content = "".join(map(_part, content))
-    if not isinstance(content, str):
-        raise PromptError(f'a query or document is a string, {{"text": ...}} or {{"content": ...}}; got {item!r}'[:300])
-    return content
-
-
-def _part(part: Any) -> str:
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind != "text":
-        raise PromptError(f"this model takes texts; a part is of type {kind!r}")
-    if not isinstance(part.get("text"), str):
-        raise PromptError(f"a part of type 'text' needs a 'text', a string; got {part!r}"[:300])
-    return part["text"]
 
 
 def _texts(pair: Pair) -> tuple[str, str]:
@@ -249,11 +167,3 @@ def _most_tokens(options: ScoreOptions, max_len: int) -> dict[Field, int]:
         if value:
             most[field] = value
     return most
-
-
-def inputs(data: Any, name: str) -> list[ScoreInput]:
-    """One input or many -> many. Raises PromptError if there is none."""
-    items = [data] if isinstance(data, str | Mapping) else list(data)
-    if not items:
-        raise PromptError(f"{name} is empty: give one text at least")
-    return items

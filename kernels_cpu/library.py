@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 
 _PATH = Path(__file__).parent / "_kernels.so"
-_TARGETS = ("jaxcls_linear", "jaxcls_attention")
+_TARGETS = ("jaxcls_linear", "jaxcls_attention", "jaxcls_paged_attention", "jaxcls_write_pages")
 
 
 @dataclasses.dataclass(frozen=True)

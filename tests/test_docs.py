@@ -7,15 +7,31 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.accelerator_tables import DOCUMENT, filled
 from tests.readme import README, with_table
 
 ROOT = README.parent
-EXAMPLES = ["classify.py", "async_classify.py", "gradients.py", "quantize.py", "every_way.py", "embed.py", "rerank.py"]
+EXAMPLES = [
+    "classify.py",
+    "async_classify.py",
+    "gradients.py",
+    "quantize.py",
+    "every_way.py",
+    "embed.py",
+    "rerank.py",
+    "serve.py",
+]
 
 
 def test_readme_lists_the_registry() -> None:
     text = README.read_text(encoding="utf-8")
     assert text == with_table(text)
+
+
+def test_the_tables_of_what_was_compiled_are_those_of_the_results() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert text == filled(text)
+    assert text.count("| v6e |") > 1
 
 
 def test_links_between_documents_exist() -> None:

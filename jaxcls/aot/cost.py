@@ -8,10 +8,7 @@ from typing import Any
 import jax
 from jax.extend import core
 
-from jaxcls.aot.targets import Target
-
-# What Pallas kernels are in a program: those over blocks, and those over a mesh of threads.
-_KERNELS = ("pallas_call", "mpmd_map")
+from jaxcls.aot.targets import Target, sharding_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +50,7 @@ def compile_for(
     if mesh is None:
         traced = jitted.trace(*arguments, **static)
         return traced, traced.lower().compile(compiler_options)
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    sharding = sharding_of(mesh)
 
     def place(x: Any) -> jax.ShapeDtypeStruct:
         # A format, which is a layout and a sharding, stays.
@@ -119,7 +116,7 @@ def _of_equation(equation: Any) -> float:
         (contracted, _), _ = params["dimension_numbers"]
         size = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
         return 2.0 * equation.outvars[0].aval.size * size
-    if name in _KERNELS:
+    if _is_kernel(equation):
         cost = params["cost_estimate"]
         return 0.0 if cost is None else float(cost.flops)
     inner = [operations(jaxpr) for jaxpr in _inner(equation)]
@@ -130,7 +127,7 @@ def _of_equation(equation: Any) -> float:
 
 def _inner(equation: Any) -> list[core.Jaxpr]:
     """What an operation is made of; of ways where one is a kernel, that one: it is the way of the platform."""
-    if equation.primitive.name in _KERNELS:
+    if _is_kernel(equation):
         return []
     values = [item for value in equation.params.values() for item in (value if isinstance(value, tuple) else (value,))]
     closed = [item.jaxpr if isinstance(item, core.ClosedJaxpr) else item for item in values]
@@ -141,6 +138,9 @@ def _inner(equation: Any) -> list[core.Jaxpr]:
 
 
 def _has_kernel(jaxpr: core.Jaxpr) -> bool:
-    return any(
-        equation.primitive.name in _KERNELS or any(map(_has_kernel, _inner(equation))) for equation in jaxpr.eqns
-    )
+    return any(_is_kernel(equation) or any(map(_has_kernel, _inner(equation))) for equation in jaxpr.eqns)
+
+
+def _is_kernel(equation: Any) -> bool:
+    """Whether it is written in Pallas: `pallas_call`, or what `pl.kernel` becomes in a version of JAX."""
+    return "cost_estimate" in equation.params

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 import jax
 
 from jaxcls.aot.cost import Estimate, compile_for, estimate
-from jaxcls.aot.targets import Target, find_target, open_mesh, prepare, traced_for
+from jaxcls.aot.targets import Target, find_target, open_mesh, prepare, sharding_of, traced_for
 from jaxcls.config.engine import EngineOptions, engine_config
 from jaxcls.engine import programs
 from jaxcls.engine.batch import empty_batch
@@ -108,6 +108,7 @@ def compile_model(
         paging = open_paging(checkpoint, config, abstract.dtype, steps)
         steps = paged_ladder(steps, paging, config, checkpoint.max_len)
         pool = None if paging is None else paging.shape
+        pages = None if pool is None else pool.spec(sharding_of(mesh))
         shapes = _chosen((*steps.buckets, *steps.paged), buckets)
         kind = device_kind()
     if output is not None:
@@ -119,10 +120,10 @@ def compile_model(
     specs, structure = jax.tree.flatten(abstract.state)
     weight_bytes = sum(spec.size * spec.dtype.itemsize for spec in specs)
     for task in chosen:
-        step = make_step(abstract.graphdef, structure, checkpoint.pooler(task), pool)
+        step = make_step(abstract.graphdef, structure, checkpoint.pooler(task), pool, pages)
         for bucket in shapes:
-            pages = None if pool is None or not bucket.pages_per_seq else pool.spec
-            row = _compile(where, mesh, step, (specs, pages), bucket, output, task)
+            own = pages if bucket.pages_per_seq else None
+            row = _compile(where, mesh, step, (specs, own), bucket, output, task)
             named = {"model": str(model), "target": target, "device_kind": kind, "weight_bytes": weight_bytes}
             yield Program(**named, task=task, bucket=_name(bucket), num_seqs=bucket.num_seqs, **row)
 

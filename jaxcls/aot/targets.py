@@ -79,7 +79,8 @@ def missing(target: Target) -> str | None:
     if target.platform == "tpu" and importlib.util.find_spec("libtpu") is None:
         return f"the compiler for {target.name} is in libtpu: pip install libtpu (Linux on x86-64 and arm64)"
     if target.platform == "cuda":
-        if importlib.util.find_spec("jax_plugins.xla_cuda13") is None:
+        plugins = importlib.util.find_spec("jax_plugins")
+        if plugins is None or importlib.util.find_spec("jax_plugins.xla_cuda13") is None:
             packages = f"jax-cuda13-plugin=={jax.__version__} jax-cuda13-pjrt=={jax.__version__}"
             return f"the compiler for {target.name} is in JAX's CUDA plugin: pip install {packages}"
         if _cuda_folder() is None:
@@ -114,6 +115,8 @@ def prepare(target: Target) -> None:
         # libtpu reads these when it is loaded; without them it asks the cloud what machine this is.
         os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0"}
         os.environ["TPU_ACCELERATOR_TYPE"] = target.accelerator
+        # It takes no chip, so other processes may have it loaded.
+        os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
     if target.platform == "cuda":
         # Autotuning would run the programs.
         flags = f"--xla_gpu_autotune_level=0 --xla_gpu_cuda_data_dir={_cuda_folder()}"
@@ -148,8 +151,17 @@ def open_mesh(target: Target, topology: str | None = None) -> Any:
     try:
         found = topologies.get_topology_desc(platform=target.platform, **described)
     except (jax.errors.JaxRuntimeError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"{target.name} has no topology {shape!r}: {error}") from None
+        raise ConfigError(f"topology {shape!r} of {target.name} cannot be compiled for: {error}") from None
     return Mesh(np.array(found.devices[:1]), ("x",))
+
+
+def sharding_of(mesh: Any) -> Any:
+    """Where the arrays of a mesh's one device lie; of None, those of the device that is here."""
+    import jax
+
+    if mesh is None:
+        return jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
 
 @contextmanager

@@ -4,11 +4,13 @@ from typing import Annotated
 
 import typer
 
+from jaxcls.cli.bench import bench_serve
 from jaxcls.cli.checkpoints import convert, info, models
 from jaxcls.cli.compile import compile
 from jaxcls.cli.groups import with_groups
 from jaxcls.cli.ranking import evaluate, rerank, score
 from jaxcls.cli.scoring import classify, reward, tokens, zero_shot
+from jaxcls.cli.serve import serve
 
 app = typer.Typer(
     name="jaxcls",
@@ -36,5 +38,9 @@ def _jaxcls(
     del version
 
 
-for _command in (classify, score, rerank, evaluate, zero_shot, reward, tokens, models, info, convert, compile):
+for _command in (classify, score, rerank, evaluate, zero_shot, reward, tokens, serve, models, info, convert, compile):
     app.command()(with_groups(_command))
+
+bench = typer.Typer(help="Measure.", no_args_is_help=True)
+bench.command("serve")(with_groups(bench_serve))
+app.add_typer(bench, name="bench")

@@ -1,20 +1,12 @@
 """`jaxcls compile`: every program of a model, made for a device that need not be here."""
 
-import json
-from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from jaxcls.cli.exits import EXIT_ERROR, reported
 from jaxcls.cli.options import Format, Loading, ModelArgument, Traceback, WordLabels, result_option
-from jaxcls.cli.show import size_of
-from jaxcls.cli.terminal import message, print_table, stdout_is_terminal
-
-if TYPE_CHECKING:
-    from jaxcls.aot.model import Program
 
 
 def compile(
@@ -48,6 +40,8 @@ def compile(
     """
     with reported(traceback):
         from jaxcls.aot.model import compile_model
+        from jaxcls.cli.show_programs import show, told
+        from jaxcls.cli.terminal import stdout_is_terminal
 
         found = compile_model(
             model,
@@ -59,44 +53,8 @@ def compile(
             **loading.arguments(labels=labels),
         )
         table = stdout_is_terminal() if format is Format.AUTO else format is Format.TABLE
-        rows = list(_told(found, as_json=not table))
+        rows = list(told(found, as_json=not table))
         if table:
-            _show(rows, output)
+            show(rows, output)
     if not all(row.fits for row in rows):
         raise typer.Exit(EXIT_ERROR)
-
-
-def _told(programs: Iterable["Program"], *, as_json: bool) -> Iterable["Program"]:
-    for program in programs:
-        if as_json:
-            print(json.dumps(asdict(program)), flush=True)
-        else:
-            message(f"{program.task}, {program.bucket}: compiled in {program.compile_seconds} s")
-        yield program
-
-
-def _show(rows: list["Program"], output: Path | None) -> None:
-    names = ("shape", "fits", "memory", "GFLOP", "ms", "tokens/s", "MFU", "by")
-    print_table(names, [_cells(row) for row in rows])
-    message(f"weights: {size_of(rows[0].weight_bytes)} of the memory; by: who estimates the time, see --help")
-    for row in rows:
-        if row.problem is not None:
-            message(f"{row.task}, {row.bucket} does not fit: {row.problem}")
-    if output is not None:
-        message(f"programs are in {output}: LLM({rows[0].model!r}, programs_dir={str(output)!r})")
-
-
-def _cells(row: "Program") -> tuple[str, ...]:
-    def number(value: float | None, form: str = ",.1f") -> str:
-        return "-" if value is None else format(value, form)
-
-    return (
-        f"{row.task} {row.bucket}",
-        "yes" if row.fits else "no",
-        "-" if row.memory_bytes is None else size_of(row.memory_bytes),
-        number(row.gflops),
-        number(row.milliseconds, ",.2f"),
-        number(row.tokens_per_second, ",.0f"),
-        number(row.mfu, ".1%"),
-        row.estimate_by or "-",
-    )

@@ -72,7 +72,7 @@ def _lines(info: "Description") -> list[tuple[str, str]]:
         ("problems", info.problems or ""),
         ("parameters", f"{info.parameters:,}"),
         ("loaded as", f"{info.dtype}, {quantised}{size_of(info.memory_bytes)} on {info.backend}, layers {info.layers}"),
-        ("CPU kernels", info.kernels or ""),
+        ("kernels", info.kernels or ""),
         ("embeddings", f"{info.embedding_dim} dimensions" if embeds else ""),
         ("prompts", ", ".join(f"{name}: {text!r}" for name, text in info.prompts.items())),
         ("default prompt", info.default_prompt or ""),

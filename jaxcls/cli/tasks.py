@@ -226,7 +226,8 @@ def rerank_task(
     """
 
     def call(model: "Model") -> "Call[list[RerankResult]]":
-        from jaxcls.score import Ranking, rerank_call
+        from jaxcls.ranking import Ranking
+        from jaxcls.score import rerank_call
 
         return rerank_call(model, Ranking(**ranking), **_score_options(options))
 

@@ -15,13 +15,13 @@ class DevicePages:
     """Made when it is first needed; each step takes the pool and leaves it changed.
 
     Attributes:
-        spec: its shape and dtype.
+        spec: its shape, its dtype, and where it matters its layout.
         thread: where the steps that use it run, one after another.
         generation: how many times its contents were lost. A step that was planned before is an error.
     """
 
     def __init__(self, pool: PoolShape):
-        self.spec = pool.spec
+        self.spec = pool.spec(jax.sharding.SingleDeviceSharding(jax.devices()[0]))
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="jaxcls-pages")
         self.generation = 0
         self._array: jax.Array | None = None
@@ -34,7 +34,7 @@ class DevicePages:
         """
         if generation != self.generation:
             raise JaxclsError("a step failed that was to leave in the pool what this one needs: try again")
-        array = jnp.zeros(self.spec.shape, self.spec.dtype) if self._array is None else self._array
+        array = self._empty() if self._array is None else self._array
         self._array = None
         try:
             output, self._array = step(array)
@@ -42,6 +42,10 @@ class DevicePages:
         except BaseException:
             self.lose()
             raise
+
+    def _empty(self) -> jax.Array:
+        layout = None if self.spec.format.layout is None else self.spec.format
+        return jax.jit(lambda: jnp.zeros(self.spec.shape, self.spec.dtype), out_shardings=layout)()
 
     def lose(self) -> None:
         """Counts a loss."""

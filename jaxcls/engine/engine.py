@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
@@ -38,6 +39,12 @@ class Engine:
         # Steps handed over before the oldest is waited for: every stream runs one, one more waits.
         self._max_in_flight = runner.streams + 1
         self._in_flight: collections.deque[tuple[StepPlan, Future[PoolerOutput]]] = collections.deque()
+        self._handled: StepPlan | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether a step runs."""
+        return bool(self._in_flight)
 
     @property
     def idle(self) -> bool:
@@ -59,9 +66,9 @@ class Engine:
         """Dispatches the next step if any, then fetches the oldest one that has enough behind it."""
         plan = self._dispatch()
         if self._in_flight and (plan is None or len(self._in_flight) > self._max_in_flight):
-            finished, output = self._in_flight.popleft()
+            self._handled, output = self._in_flight.popleft()
             try:
-                return self._finish(finished, output.result())
+                return self._finish(self._handled, output.result())
             finally:
                 self._check_pages()
         if plan is None and self._planner is not None and len(self._scheduler):
@@ -72,8 +79,9 @@ class Engine:
 
     def _dispatch(self) -> StepPlan | None:
         """Plans a step and starts it; pages are used in the order in which steps are planned."""
+        self._check_pages()
         with self._planning():
-            plan = self._scheduler.next_step()
+            plan = self._handled = self._scheduler.next_step()
             if plan is None:
                 return None
             try:
@@ -111,12 +119,20 @@ class Engine:
         while len(self._scheduler):
             yield from self.step()
 
-    def abort(self) -> None:
-        """Forgets everything that waits or runs."""
+    def abandon(self) -> list[Request] | None:
+        """After `step` has raised: gives up the requests that cannot go on, and says which; None: all.
+
+        Those of the step, if the others need nothing of it; where prefixes are shared, others may stand on its pages.
+        """
+        if self._planner is None and self._handled is not None:
+            for request in self._handled.requests:
+                self._parts.pop(request, None)
+            return self._handled.requests
         self.close()
         self._scheduler = Scheduler(self.ladder, self._planner)
         self._in_flight.clear()
         self._parts.clear()
+        return None
 
     def close(self) -> None:
         """Gives back what requests that will not go on hold of the pool."""
@@ -134,7 +150,9 @@ class Engine:
     def _count(self, plan: StepPlan) -> None:
         self.stats.steps += 1
         self.stats.prompts += sum(chunk.is_last for chunk in plan.chunks)
-        self.stats.tokens_given += sum(chunk.num_tokens for chunk in plan.chunks)
+        given = sum(chunk.num_tokens for chunk in plan.chunks)
+        self.stats.tokens_given += given
+        self.stats.step_sizes[given.bit_length()] += 1
         self.stats.tokens_reused += sum(chunk.num_cached for chunk in plan.chunks if chunk.is_last)
         self.stats.tokens_computed += plan.bucket.num_tokens
 
@@ -143,6 +161,7 @@ class Engine:
         finite = np.logical_and.reduce(np.isfinite(probs) & np.isfinite(logits), axis=1)
         of_tokens = plan.task in TOKEN_TASKS
         finished = []
+        done = time.perf_counter()
         segment = 0
         for row_index, row in enumerate(plan.rows):
             start = row_index * plan.bucket.row_len
@@ -151,7 +170,7 @@ class Engine:
                 request = chunk.request
                 error = None if finite[rows].all() else _not_finite(request, logits[rows])
                 leading = _leading(request, probs[rows], logits[rows])
-                one = Finished(request, *leading, error, chunk.num_cached)
+                one = Finished(request, *leading, error, chunk.num_cached, plan.planned, done)
                 if chunk.is_last:
                     finished.append(_joined([*self._parts.pop(request, ()), one]))
                 elif of_tokens:
@@ -167,7 +186,7 @@ def _joined(parts: Sequence[Finished]) -> Finished:
         return parts[0]
     error = next((part.error for part in parts if part.error is not None), None)
     probs, logits = (np.concatenate([getattr(part, name) for part in parts]) for name in ("probs", "logits"))
-    return dataclasses.replace(parts[-1], probs=probs, logits=logits, error=error)
+    return dataclasses.replace(parts[-1], probs=probs, logits=logits, error=error, planned=parts[0].planned)
 
 
 def _leading(request: Request, probs: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

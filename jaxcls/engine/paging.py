@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Format, Layout
 from jax.typing import DTypeLike
 
 from jaxcls.config.engine import EngineConfig
@@ -14,6 +15,8 @@ from jaxcls.engine.pages import PageAllocator
 from jaxcls.engine.prefix import PrefixPlanner
 from jaxcls.errors import ConfigError
 from jaxcls.pooling.pooler import Pooler
+from kernels_pallas.blocks import LANES
+from kernels_pallas.platform import traced_for
 
 # Without a size given, the pool holds the tokens of so many full steps.
 DEFAULT_STEPS = 4
@@ -35,10 +38,15 @@ class PoolShape:
         """One array for all layers: as parts of a scan over layers it would be copied in every step."""
         return self.num_layers * self.num_pages, self.page_size, 2 * self.kv_heads, self.head_dim
 
-    @property
-    def spec(self) -> jax.ShapeDtypeStruct:
-        """The array, without its contents."""
-        return jax.ShapeDtypeStruct(self.shape, self.dtype)
+    def spec(self, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
+        """The array, without its contents, as it lies in memory.
+
+        A TPU would lay narrow heads across its lanes by another axis, and copy the pool before each kernel, which wants
+        it row by row.
+        """
+        if traced_for() != "tpu" or self.head_dim % LANES == 0:
+            return jax.ShapeDtypeStruct(self.shape, self.dtype)
+        return jax.ShapeDtypeStruct(self.shape, self.dtype, sharding=Format(Layout((0, 1, 2, 3)), sharding))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,8 +45,7 @@ class RequestBuilder:
         parsed: list[TextPrompt | TokensPrompt | PromptError] = []
         for prompt in prompts:
             try:
-                read = isinstance(prompt, PromptError | TextPrompt | TokensPrompt)
-                parsed.append(prompt if read else parse_prompt(prompt))
+                parsed.append(prompt if isinstance(prompt, PromptError) else parse_prompt(prompt))
             except PromptError as error:
                 parsed.append(error)
         params = [self._params.at(first + offset) for offset in range(len(prompts))]

@@ -82,6 +82,7 @@ class Finished:
         logits: the same shape.
         error: if they are not finite.
         num_cached_tokens: tokens that were not computed for it.
+        planned: when its step was put together, and `done` when its rows were there, of `time.perf_counter`.
     """
 
     request: Request
@@ -89,6 +90,8 @@ class Finished:
     logits: np.ndarray
     error: Exception | None = None
     num_cached_tokens: int = 0
+    planned: float = 0.0
+    done: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -54,12 +54,15 @@ class ModelRunner:
         self._weights: list[jax.Array] = []
         # Programs take the parameters as a list: flattening an nnx State takes Python 0.1 ms a step.
         self._specs, structure = jax.tree.flatten(model.state)
-        self._steps = {task: make_step(model.graphdef, structure, pooler, pool) for task, pooler in poolers.items()}
+        self._pages = None if pool is None else DevicePages(pool)
+        pages = None if self._pages is None else self._pages.spec
+        self._steps = {
+            task: make_step(model.graphdef, structure, pooler, pool, pages) for task, pooler in poolers.items()
+        }
         self._stats = stats
         self._pool = ThreadPoolExecutor(self.streams, thread_name_prefix="jaxcls-step")
         self._programs: dict[tuple[Task, Any], Future[Any]] = {}
         self._lock = threading.Lock()
-        self._pages = None if pool is None else DevicePages(pool)
 
     @property
     def state(self) -> Any:
@@ -147,18 +150,20 @@ def compiler_options(platform: str) -> dict[str, Any] | None:
     return _LEAST_MEMORY if platform == "cpu" else None
 
 
-def make_step(graphdef: Any, structure: Any, pooler: Pooler, pool: PoolShape | None) -> Any:
+def make_step(
+    graphdef: Any, structure: Any, pooler: Pooler, pool: PoolShape | None, pages: jax.ShapeDtypeStruct | None
+) -> Any:
     """The jitted step.
 
     It takes the leaves of the weights, whose tree is `structure`, those of a batch (`batch_structure`), and the pages,
-    which are donated, if the batch has tables; it gives rows, and the pages.
+    which are donated, if the batch has tables; it gives rows, and the pages as they lay.
     """
 
     def step(
-        weights: list[jax.Array], arrays: list[jax.Array], pages: jax.Array | None, batch_structure: Any
+        weights: list[jax.Array], arrays: list[jax.Array], held_pages: jax.Array | None, batch_structure: Any
     ) -> tuple[PoolerOutput, jax.Array | None]:
         batch: PackedBatch = jax.tree.unflatten(batch_structure, arrays)
-        held = None if pages is None or pool is None else PagePool(pages, pool.num_layers)
+        held = None if held_pages is None or pool is None else PagePool(held_pages, pool.num_layers)
         batch = dataclasses.replace(batch, pool=held)
         model = nnx.merge(graphdef, jax.tree.unflatten(structure, weights))
         with jax.named_scope("model"):
@@ -166,7 +171,8 @@ def make_step(graphdef: Any, structure: Any, pooler: Pooler, pool: PoolShape | N
         with jax.named_scope("pooler"):
             return pooler(hidden, batch, model.head), None if held is None else held.pages
 
-    return jax.jit(step, static_argnames="batch_structure", donate_argnums=2)
+    layouts = None if pages is None or pages.format.layout is None else (None, pages.format)
+    return jax.jit(step, static_argnames="batch_structure", donate_argnums=2, out_shardings=layouts)
 
 
 def _zeros(specs: list[jax.ShapeDtypeStruct]) -> list[jax.Array]:

@@ -3,6 +3,7 @@
 import bisect
 import dataclasses
 import itertools
+import time
 
 from jaxcls.engine.buckets import Bucket, Ladder
 from jaxcls.engine.paged_queue import PagedQueue
@@ -15,11 +16,12 @@ GOOD_FILL = 0.96
 
 @dataclasses.dataclass(frozen=True)
 class StepPlan:
-    """One step: its shape and what is computed in each row, in place order."""
+    """One step: its shape and what is computed in each row, in place order; `planned` when, of `time.perf_counter`."""
 
     bucket: Bucket
     rows: tuple[tuple[Chunk, ...], ...]
     task: Task
+    planned: float = dataclasses.field(default_factory=time.perf_counter, compare=False)
 
     @property
     def chunks(self) -> list[Chunk]:

@@ -1,6 +1,7 @@
 """Counters of what was computed."""
 
 import dataclasses
+from collections import Counter
 
 
 @dataclasses.dataclass
@@ -13,6 +14,7 @@ class Stats:
         tokens_reused: tokens of prompts that were not computed for them: a prefix was there already.
         tokens_computed: tokens of all steps, padding included.
         steps: programs run.
+        step_sizes: how many of them by the bits of their number of given tokens: 9 stands for 256 to 511.
         compiles: programs traced and compiled (or read from the compilation cache).
     """
 
@@ -21,6 +23,7 @@ class Stats:
     tokens_reused: int = 0
     tokens_computed: int = 0
     steps: int = 0
+    step_sizes: Counter[int] = dataclasses.field(default_factory=Counter)
     compiles: int = 0
 
     @property

@@ -101,6 +101,16 @@ def check_messages(messages: Sequence[Message]) -> None:
             raise PromptError(f"a message needs a 'role' and a 'content', both strings; got {dict(message)!r}"[:300])
 
 
+def text_part(part: Any) -> str:
+    """The text of a part of a message. Raises PromptError if it is none."""
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if kind != "text":
+        raise PromptError(f"this model takes texts; a part is of type {kind!r}")
+    if not isinstance(part.get("text"), str):
+        raise PromptError(f"a part of type 'text' needs a 'text', a string; got {part!r}"[:300])
+    return part["text"]
+
+
 def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, sort_keys: bool = False) -> str:
     """Jinja's own escapes HTML, which no chat template means."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, sort_keys=sort_keys)

@@ -2,9 +2,12 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jaxcls.errors import PromptError
+
+if TYPE_CHECKING:
+    from jaxcls.inputs.template import Template
 
 Prompt: TypeAlias = str | list[int] | tuple[str, str] | dict[str, Any]
 
@@ -16,11 +19,20 @@ _FORMS = (
 
 @dataclasses.dataclass(frozen=True)
 class TextPrompt:
-    """Text to be tokenised, alone or as a pair; with `located`, where in the text each token is becomes known too."""
+    """Text to be tokenised, alone or as a pair.
+
+    Attributes:
+        text: the text.
+        text_pair: the second of a pair.
+        located: whether it becomes known where in the text each token is.
+        template: what this text is put into, instead of what texts of the model and of the call are; it says itself
+            whether special tokens are added.
+    """
 
     text: str
     text_pair: str | None = None
     located: bool = False
+    template: "Template | None" = None
 
     def __post_init__(self) -> None:
         for text in (self.text, self.text_pair):
@@ -65,6 +77,8 @@ def parse_prompt(prompt: Any) -> TextPrompt | TokensPrompt:
     Raises:
         PromptError: none of the forms, or a form with missing, unknown or ill-typed parts.
     """
+    if isinstance(prompt, TextPrompt | TokensPrompt):
+        return prompt
     if isinstance(prompt, str):
         return TextPrompt(prompt)
     if isinstance(prompt, tuple):

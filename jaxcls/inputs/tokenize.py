@@ -102,6 +102,11 @@ class TextTokenizer:
     def _pieces(self, prompt: TextPrompt, option: TokenizeOptions) -> list[Piece] | PromptError:
         """What is tokenised for a prompt, or the error that it has."""
         texts = self._texts(prompt, option)
+        if prompt.template is not None:
+            try:
+                return list(prompt.template.render(texts, option.texts.variables))
+            except PromptError as error:
+                return error
         template = option.texts.template or (self.single if prompt.text_pair is None else self.pair)
         if isinstance(template, PromptError):
             return template
@@ -242,8 +247,8 @@ class TextTokenizer:
             raise PromptError("the prompt is empty: it has no tokens")
         if len(ids) > self.max_len:
             raise PromptError(
-                f"the prompt has {len(ids)} tokens, but the model takes at most {self.max_len}; shorten it, or pass "
-                'tokenization_kwargs={"truncate_prompt_tokens": -1}'
+                f"the prompt has {len(ids)} tokens, but the model takes at most {self.max_len}; shorten it, or have it "
+                "cut with truncate_prompt_tokens=-1"
             )
         if min(ids) < 0 or max(ids) >= self.vocab_size:
             wrong = next(i for i in ids if not 0 <= i < self.vocab_size)

@@ -19,6 +19,17 @@ struct AttentionArgs {
   int64_t window;  // a token sees those at a distance below it
 };
 
+// The queries of one sequence, and the keys and values that the heads of one key head see.
+template <class Input>
+struct Sequence {
+  int64_t start, queries;  // in the stream of queries
+  int64_t past;            // keys before the first query's own
+  const Input *k, *v;      // of the first key
+  int64_t stride;          // from one key to the next
+
+  int64_t keys() const { return past + queries; }
+};
+
 template <class Input>
 struct UnitOf;
 template <>
@@ -88,44 +99,42 @@ inline void StoreWeights(__m512 first, __m512 second, int32_t* out, Bf16) {
 
 // Up to kVectors * 16 queries of one head, from `first` on, against keys [begin, end) of their sequence.
 template <class Input, int kVectors>
-void AttendPanel(const AttentionArgs<Input>& a, int64_t start, int64_t length, int64_t first, int64_t head,
+void AttendPanel(const AttentionArgs<Input>& a, const Sequence<Input>& s, int64_t first, int64_t head,
                  const int32_t* values, int64_t value_step, AttentionScratch& scratch) {
   using Type = typename UnitOf<Input>::Type;
   constexpr int kPer = Type::kPerUnit;
   constexpr int64_t kPanel = kVectors * kLanes;
-  const int64_t kv_head = head / (a.num_heads / a.num_kv_heads);
-  const int64_t q_stride = a.num_heads * a.head_dim, k_stride = a.num_kv_heads * a.head_dim;
-  const int64_t queries = std::min<int64_t>(kPanel, length - first);
-  const int64_t begin = std::max<int64_t>(0, first - a.window + 1);
-  const int64_t end = a.causal ? first + queries : std::min<int64_t>(length, first + queries - 1 + a.window);
+  const int64_t q_stride = a.num_heads * a.head_dim, position = s.past + first;
+  const int64_t queries = std::min<int64_t>(kPanel, s.queries - first);
+  const int64_t begin = std::max<int64_t>(0, position - a.window + 1);
+  const int64_t end = a.causal ? position + queries : std::min<int64_t>(s.keys(), position + queries - 1 + a.window);
   // Keys are taken in whole units; the value of one beyond the end is multiplied by a weight of zero.
   const int64_t low = begin / kPer * kPer, keys = end - low, units = (keys + kPer - 1) / kPer;
 
-  Pack<Type>(a.q + (start + first) * q_stride + head * a.head_dim, q_stride, queries, a.head_dim / kPer, kVectors,
+  Pack<Type>(a.q + (s.start + first) * q_stride + head * a.head_dim, q_stride, queries, a.head_dim / kPer, kVectors,
              scratch.query);
-  Product<Type, kVectors>(
-      reinterpret_cast<const int32_t*>(a.k + (start + low) * k_stride + kv_head * a.head_dim), k_stride / kPer, 1, keys,
-      scratch.query, a.head_dim / kPer, scratch.score, kPanel);
+  Product<Type, kVectors>(reinterpret_cast<const int32_t*>(s.k + low * s.stride), s.stride / kPer, 1, keys,
+                          scratch.query, a.head_dim / kPer, scratch.score, kPanel);
 
-  const bool masked = a.causal || begin > 0 || a.window < length;
+  const bool masked = a.causal || begin > 0 || a.window < s.keys();
   const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
   const __m512 hidden = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
   const __m512 scale = _mm512_set1_ps(a.scale);
   for (int v = 0; v < kVectors; ++v) {
     float* column = scratch.score + v * kLanes;
-    const __m512i query = _mm512_add_epi32(lanes, _mm512_set1_epi32((int)(first + v * kLanes)));
+    const __m512i query = _mm512_add_epi32(lanes, _mm512_set1_epi32((int)(position + v * kLanes)));
     const __m512i furthest = _mm512_set1_epi32((int)std::min<int64_t>(a.window - 1, 1 << 30));
     __m512 top = hidden;
     for (int64_t j = 0; j < keys; ++j) {
-      __m512 s = _mm512_loadu_ps(column + j * kPanel);
+      __m512 score = _mm512_loadu_ps(column + j * kPanel);
       if (masked) {
         const __m512i distance = _mm512_sub_epi32(query, _mm512_set1_epi32((int)(low + j)));
         __mmask16 seen = _mm512_cmple_epi32_mask(_mm512_abs_epi32(distance), furthest);
         if (a.causal) seen &= _mm512_cmpge_epi32_mask(distance, _mm512_setzero_si512());
-        s = _mm512_mask_blend_ps(seen, hidden, s);
-        _mm512_storeu_ps(column + j * kPanel, s);
+        score = _mm512_mask_blend_ps(seen, hidden, score);
+        _mm512_storeu_ps(column + j * kPanel, score);
       }
-      top = _mm512_max_ps(top, s);
+      top = _mm512_max_ps(top, score);
     }
     // A lane beyond the sequence may see no key at all: any finite maximum will do.
     top = _mm512_max_ps(top, _mm512_set1_ps(-3e38f));
@@ -156,7 +165,7 @@ void AttendPanel(const AttentionArgs<Input>& a, int64_t start, int64_t length, i
       Transpose(block);
       const int64_t count = std::min<int64_t>(kLanes, queries - v * kLanes);
       for (int64_t t = 0; t < count; ++t) {
-        const int64_t token = start + first + v * kLanes + t;
+        const int64_t token = s.start + first + v * kLanes + t;
         Store(a.out + token * q_stride + head * a.head_dim + h, 0xffff, _mm512_castsi512_ps(block[t]));
       }
     }
@@ -165,28 +174,51 @@ void AttendPanel(const AttentionArgs<Input>& a, int64_t start, int64_t length, i
 
 // All queries of the heads that share one key head, in one sequence.
 template <class Input>
-void AttendSequence(const AttentionArgs<Input>& a, int64_t start, int64_t length, int64_t kv_head,
+void AttendSequence(const AttentionArgs<Input>& a, const Sequence<Input>& s, int64_t kv_head,
                     AttentionScratch& scratch) {
   using Type = typename UnitOf<Input>::Type;
-  scratch.Reserve(length, a.head_dim, 4 * kLanes);
-  const int64_t stride = a.num_kv_heads * a.head_dim, group = a.num_heads / a.num_kv_heads;
-  const int32_t* values = PackValues(a.v + start * stride + kv_head * a.head_dim, stride, length, a.head_dim, scratch.value);
-  const int64_t step = Type::kPerUnit == 1 ? stride : a.head_dim;
+  scratch.Reserve(s.keys(), a.head_dim, 4 * kLanes);
+  const int64_t group = a.num_heads / a.num_kv_heads;
+  const int32_t* values = PackValues(s.v, s.stride, s.keys(), a.head_dim, scratch.value);
+  const int64_t step = Type::kPerUnit == 1 ? s.stride : a.head_dim;
   for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-    for (int64_t first = 0; first < length;) {
-      const int64_t left = length - first;
+    for (int64_t first = 0; first < s.queries;) {
+      const int64_t left = s.queries - first;
       if (left > 2 * kLanes) {
-        AttendPanel<Input, 4>(a, start, length, first, head, values, step, scratch);
+        AttendPanel<Input, 4>(a, s, first, head, values, step, scratch);
         first += 4 * kLanes;
       } else if (left > kLanes) {
-        AttendPanel<Input, 2>(a, start, length, first, head, values, step, scratch);
+        AttendPanel<Input, 2>(a, s, first, head, values, step, scratch);
         first += 2 * kLanes;
       } else {
-        AttendPanel<Input, 1>(a, start, length, first, head, values, step, scratch);
+        AttendPanel<Input, 1>(a, s, first, head, values, step, scratch);
         first += kLanes;
       }
     }
   }
+}
+
+// Pages of `page_size` tokens: [pages, page_size, num_kv_heads, 2, head_dim], a key and its value side by side.
+template <class Input>
+struct PagesOf {
+  Input* data;
+  int64_t num_pages, page_size, num_kv_heads, head_dim;
+
+  int64_t token() const { return 2 * num_kv_heads * head_dim; }
+  Input* slot(int64_t index) const { return data + index * token(); }
+};
+
+// Keys and values of one head, of the first `count` tokens of a sequence: [count, 2, head_dim].
+template <class Input>
+const Input* Gather(const PagesOf<Input>& pages, const int32_t* table, int64_t count, int64_t kv_head,
+                    std::vector<Input>& out) {
+  const int64_t width = 2 * pages.head_dim;
+  if ((int64_t)out.size() < count * width) out.resize(count * width);
+  for (int64_t t = 0; t < count; ++t) {
+    const int64_t index = table[t / pages.page_size] * pages.page_size + t % pages.page_size;
+    std::memcpy(out.data() + t * width, pages.slot(index) + kv_head * width, width * sizeof(Input));
+  }
+  return out.data();
 }
 
 }  // namespace jaxcls

@@ -22,12 +22,12 @@ _HOPPER = re.compile(r"\b(H100|H200|H800|H20|GH200)\b")
 def missing_instructions() -> str | None:
     """Why kernels of Hopper's instructions cannot run where this program is traced for; None if they can."""
     if traced_for() != "cuda":
-        return f"it needs a Hopper GPU, and this program is for {traced_for()}"
+        return f"the kernel needs a Hopper GPU, and this program is for {traced_for()}"
     if jax.sharding.get_abstract_mesh().abstract_device is not None:
         capable = _HOPPER.search(device_kind()) is not None
     else:
         capable = jax.devices()[0].compute_capability == CAPABILITY
-    return None if capable else f"it needs a GPU of compute capability {CAPABILITY} (Hopper), not {device_kind()}"
+    return None if capable else f"the kernel needs compute capability {CAPABILITY} (Hopper), not {device_kind()}"
 
 
 def limits_of(op: str) -> Limits:

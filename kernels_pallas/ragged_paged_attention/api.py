@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from kernels_pallas.platform import traced_for
 from kernels_pallas.ragged_paged_attention import reference, xla
 
-Implementation = Literal["xla", "gpu", "reference"]
+Implementation = Literal["xla", "cpu", "gpu", "tpu", "tpu-interpret", "reference"]
 
 
 def ragged_paged_attention(
@@ -42,8 +42,9 @@ def ragged_paged_attention(
         scale: factor on q k^T, usually H ** -0.5.
         window: a token sees those at distance < window backwards. None: no limit. May be a traced int32 scalar.
         soft_cap: scores s become soft_cap * tanh(s / soft_cap) (Gemma 2). None: they stay as they are.
-        implementation: "gpu" is a Mosaic GPU kernel for Hopper, "xla" runs everywhere, "reference" is the fp32 oracle
-            for tests; None: the kernel of the platform wherever it can, else "xla".
+        implementation: "cpu" is a compiled kernel for x86-64 with AVX-512, "gpu" a Mosaic GPU kernel for Hopper, "tpu"
+            a Pallas kernel, "tpu-interpret" the same on any machine, slowly, "xla" runs everywhere, "reference" is the
+            fp32 oracle for tests; None: the kernel of the platform wherever it can, else "xla".
 
     Returns:
         Weighted values; of positions from cu_q_lens[num_seqs] on, finite and meaningless.
@@ -65,8 +66,12 @@ def ragged_paged_attention(
             return run_xla(*arguments)
         case "reference":
             return reference.ragged_paged_attention(*arguments, **options)
+        case "cpu":
+            reason, run = _cpu(arguments, options)
         case "gpu":
             reason, run = _gpu(arguments, options)
+        case "tpu" | "tpu-interpret":
+            reason, run = _tpu(arguments, options, interpret=implementation == "tpu-interpret")
         case _:
             choices = ", ".join(map(repr, get_args(Implementation)))
             raise ValueError(f"unknown implementation {implementation!r}; choose {choices}")
@@ -75,13 +80,32 @@ def ragged_paged_attention(
     return run(*arguments)
 
 
+# What computes the arguments; and why it cannot, None if it can.
+_Kernel = tuple[str | None, Callable[..., jax.Array]]
+
+
 def _kernels(arguments: tuple[jax.Array, ...], options: dict[str, Any]) -> dict[str, Any]:
     """By platform, what computes this better than XLA. Only where there is one: imports and traces take a while."""
-    found = {"cuda": _gpu(arguments, options)} if traced_for() == "cuda" else {}
+    found: dict[str, _Kernel] = {}
+    if traced_for() == "cpu":
+        found["cpu"] = _cpu(arguments, options)
+    if traced_for() == "cuda":
+        found["cuda"] = _gpu(arguments, options)
+    if traced_for() == "tpu":
+        found["tpu"] = _tpu(arguments, options, interpret=False)
     return {platform: run for platform, (reason, run) in found.items() if reason is None}
 
 
-def _gpu(arguments: tuple[jax.Array, ...], options: dict[str, Any]) -> tuple[str | None, Callable[..., jax.Array]]:
+def _cpu(arguments: tuple[jax.Array, ...], options: dict[str, Any]) -> _Kernel:
+    from kernels_pallas.ragged_paged_attention import cpu
+
+    q, kv_pages, *_ = arguments
+    given = {name: options[name] for name in ("scale", "window")}
+    reason = cpu.unsupported(q.shape[2], q.dtype, kv_pages.dtype, options["window"], options["soft_cap"])
+    return reason, partial(cpu.ragged_paged_attention, **given)
+
+
+def _gpu(arguments: tuple[jax.Array, ...], options: dict[str, Any]) -> _Kernel:
     from kernels_pallas.mosaic_gpu.target import limits_of, missing_instructions
     from kernels_pallas.ragged_paged_attention import gpu
 
@@ -90,6 +114,14 @@ def _gpu(arguments: tuple[jax.Array, ...], options: dict[str, Any]) -> tuple[str
         q.shape[2], kv_pages.shape[1], q.dtype, kv_pages.dtype, options["scale"]
     )
     return reason, partial(gpu.ragged_paged_attention, **options, limits=limits_of("ragged_paged_attention"))
+
+
+def _tpu(arguments: tuple[jax.Array, ...], options: dict[str, Any], *, interpret: bool) -> _Kernel:
+    from kernels_pallas.ragged_paged_attention import tpu
+
+    q, kv_pages, _, pages, *_ = arguments
+    reason = tpu.unsupported(q.shape, kv_pages.shape, q.dtype, kv_pages.dtype, pages.shape)
+    return reason, partial(tpu.ragged_paged_attention, **options, interpret=interpret)
 
 
 def _check(q: tuple[int, ...], kv_pages: tuple[int, ...], ends: int) -> None:

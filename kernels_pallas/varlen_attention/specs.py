@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kernels_pallas.specs import Spec
+from kernels_pallas.specs import Spec, kernels_for
 from kernels_pallas.varlen_attention.api import RowGroup, varlen_attention
 
 
@@ -62,8 +62,7 @@ def _spec(name: str, case: _Case) -> Spec:
         name,
         (q, kv, kv, segments, *more.values()),
         partial(_call, tuple(more), options),
-        # Hopper multiplies 16 bits.
-        platforms=("tpu",) if case.dtype == "float32" else ("tpu", "cuda"),
+        implementations=kernels_for(case.dtype),
         lean=case.lean,
     )
 

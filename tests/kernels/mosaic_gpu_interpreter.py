@@ -24,7 +24,8 @@ try:
     from jax._src.state import discharge, indexing
     from jax._src.state import types as state_types
 
-    MISSING = None
+    # What is added below fits this interpreter; later ones are others.
+    MISSING = None if jax.__version_info__ < (0, 11) else "jax's interpreter is known up to jax 0.10"
 except ImportError as error:
     MISSING = f"this jax has no interpreter for Mosaic GPU kernels: {error}"
 

@@ -5,6 +5,7 @@ A new implementation is a row of IMPLEMENTATIONS; its flags say which of the cas
 
 import dataclasses
 import inspect
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kernels_cpu import library
 from kernels_pallas.ragged_paged_attention import ragged_paged_attention
 from kernels_pallas.write_pages import write_pages
 from tests.kernels import mosaic_gpu_interpreter
@@ -22,13 +24,21 @@ from tests.kernels.mosaic_gpu_interpreter import where_it_runs
 class Implementation:
     """What one implementation can do."""
 
-    name: Literal["xla", "gpu"]
+    name: Literal["xla", "cpu", "tpu-interpret", "gpu"]
     traced_window: bool = True
     odd_head_dims: bool = True
+    soft_cap: bool = True
     float32: bool = True
+    # Whether it divides its work as in float32 where values have 16 bits: what is checked in float32 is not, again.
+    as_in_float32: bool = False
 
 
-IMPLEMENTATIONS = (Implementation("xla"),)
+IMPLEMENTATIONS = (Implementation("xla"), Implementation("tpu-interpret", as_in_float32=True))
+# Elsewhere there are no kernels, and nothing to test: see tests/kernels/test_library.py.
+WRITERS = ["xla", "tpu-interpret"]
+if {"float32", "bfloat16"} <= library().dtypes:
+    IMPLEMENTATIONS += (Implementation("cpu", traced_window=False, odd_head_dims=False, soft_cap=False),)
+    WRITERS.append("cpu")
 if mosaic_gpu_interpreter.MISSING is None:
     IMPLEMENTATIONS += (Implementation("gpu", float32=False),)
 
@@ -43,28 +53,31 @@ class Spec:
     head_dim: int = 32
     page_size: int = 16
     num_tokens: int = 128
-    spare_seqs: int = 2
     window: int | None = None
     traced: bool = False
     soft_cap: float | None = None
     dtype: Any = jnp.float32
+    again: bool = False
 
     def fits(self, implementation: Implementation) -> bool:
         """Whether the implementation says that it can."""
         return (
             (implementation.traced_window or not self.traced)
             and (implementation.odd_head_dims or self.head_dim % 32 == 0)
+            and (implementation.soft_cap or self.soft_cap is None)
             and (implementation.float32 or self.dtype != jnp.float32)
+            and not (implementation.as_in_float32 and self.again)
         )
 
 
+SEQS = 8
 WHOLE = tuple((n, n) for n in (5, 1, 40, 16, 31))
 RESUMED = ((40, 40), (1, 100), (0, 16), (70, 300))
 SPECS = {
     "whole": Spec(WHOLE),
     "resumed": Spec(RESUMED),
-    "nothing": Spec((), num_tokens=32),
-    "one token": Spec(((1, 1),), num_tokens=16),
+    "nothing": Spec(()),
+    "one token": Spec(((1, 1),)),
     "page edges": Spec(((16, 16), (16, 32), (15, 31), (17, 33), (1, 16), (1, 17))),
     "multi-query": Spec(RESUMED, heads=8, kv_heads=1),
     "groups of 16": Spec(RESUMED, heads=16, kv_heads=1, head_dim=64),
@@ -85,20 +98,21 @@ SPECS = {
     "thousands": Spec(((100, 3000), (28, 28)), heads=2, kv_heads=1),
 }
 # Those that differ in how a kernel divides its work, for kernels in 16 bits only.
-for _name in ("nothing", "page edges", "groups of 16", "heads of 80", "traced window", "window, soft cap"):
-    SPECS[f"bfloat16, {_name}"] = dataclasses.replace(SPECS[_name], dtype=jnp.bfloat16)
+for _name in ("nothing", "page edges", "groups of 16", "window, soft cap"):
+    SPECS[f"bfloat16, {_name}"] = dataclasses.replace(SPECS[_name], dtype=jnp.bfloat16, again=True)
 SPECS["bfloat16, pages of 256"] = Spec(RESUMED, heads=3, kv_heads=3, page_size=256, dtype=jnp.bfloat16)
 # Every spec, by every implementation that can.
 CALLS = [(i.name, name) for i in IMPLEMENTATIONS for name, spec in SPECS.items() if spec.fits(i)]
 
 
 def make(spec: Spec) -> tuple[tuple[jax.Array, ...], dict[str, Any]]:
-    """The call's arguments. Slots that are no sequence's hold NaN."""
+    """The call's arguments. Slots that are no sequence's hold NaN. Shapes are few, so that programs are shared."""
     rng = np.random.default_rng(0)
-    per_seq = max([-(-total // spec.page_size) for _, total in spec.lens], default=1) + 2
-    num_pages = sum(-(-total // spec.page_size) for _, total in spec.lens) + 3
+    per_seq = max(-(-total // spec.page_size) for _, total in (*spec.lens, (0, 320))) + 2
+    num_pages = max(sum(-(-total // spec.page_size) for _, total in spec.lens) + 3, 40)
     kv_pages = rng.standard_normal((num_pages, spec.page_size, 2 * spec.kv_heads, spec.head_dim))
-    seqs = len(spec.lens) + spec.spare_seqs
+    seqs = SEQS
+    spare = seqs - len(spec.lens)
     order, written = iter(rng.permutation(num_pages)), np.zeros((num_pages, spec.page_size), bool)
     pages, kv_lens = np.zeros((seqs, per_seq), np.int32), np.zeros(seqs, np.int32)
     for seq, (_, total) in enumerate(spec.lens):
@@ -107,7 +121,7 @@ def make(spec: Spec) -> tuple[tuple[jax.Array, ...], dict[str, Any]]:
             pages[seq, index] = next(order)
             written[pages[seq, index], : total - index * spec.page_size] = True
     kv_pages[~written] = np.nan
-    ends = np.cumsum([0, *(new for new, _ in spec.lens), *([0] * spec.spare_seqs)])
+    ends = np.cumsum([0, *(new for new, _ in spec.lens), *([0] * spare)])
     q = rng.standard_normal((spec.num_tokens, spec.heads, spec.head_dim))
     window = jnp.int32(spec.window) if spec.traced else spec.window
     arrays = (jnp.asarray(q, spec.dtype), jnp.asarray(kv_pages, spec.dtype), kv_lens, pages, ends.astype(np.int32))
@@ -140,13 +154,16 @@ def test_the_reference_is_a_softmax_over_the_tokens_before() -> None:
     np.testing.assert_allclose(result[41 + 10, 1], weights @ own[at - 19 : at + 1, 1], atol=1e-6)
 
 
-def test_what_is_written_is_where_attention_reads_it() -> None:
+@pytest.mark.parametrize("implementation", WRITERS)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_what_is_written_is_where_attention_reads_it(implementation: Any, dtype: Any) -> None:
     rng = np.random.default_rng(1)
     k, v = (jnp.asarray(rng.standard_normal((6, 2, 16)), jnp.float32) for _ in range(2))
-    kv_pages = jnp.full((4, 4, 4, 16), jnp.nan)
+    k, v = (x.astype(dtype).astype(jnp.float32) for x in (k, v))
+    kv_pages = jnp.full((4, 4, 4, 16), jnp.nan, dtype)
     # Token 2 has no slot; the others are positions 0 to 4 of a sequence in pages 3 and 1.
     slots = jnp.asarray([12, 13, 16, 14, 15, 4], jnp.int32)
-    kv_pages = write_pages(kv_pages, k, v, slots)
+    kv_pages = write_pages(kv_pages, k, v, slots, implementation=implementation).astype(jnp.float32)
     assert int(jnp.isfinite(kv_pages).all(axis=(2, 3)).sum()) == 5
     q = jnp.asarray(rng.standard_normal((1, 2, 16)), jnp.float32)
     tables = (jnp.asarray([5]), jnp.asarray([[3, 1]]), jnp.asarray([0, 1]), jnp.asarray([1]))
@@ -156,9 +173,10 @@ def test_what_is_written_is_where_attention_reads_it() -> None:
     np.testing.assert_allclose(result[0], jnp.einsum("ns,snh->nh", weights, v[kept]), atol=1e-5)
 
 
-def test_pages_are_written_in_place() -> None:
+@pytest.mark.parametrize("implementation", [name for name in WRITERS if name != "tpu-interpret"])
+def test_pages_are_written_in_place(implementation: Any) -> None:
     kv_pages, kv = jax.ShapeDtypeStruct((512, 16, 4, 32), jnp.float32), jax.ShapeDtypeStruct((64, 2, 32), jnp.float32)
-    write = jax.jit(write_pages, donate_argnums=0)
+    write = jax.jit(partial(write_pages, implementation=implementation), donate_argnums=0)
     compiled = write.lower(kv_pages, kv, kv, jax.ShapeDtypeStruct((64,), jnp.int32)).compile()
     memory: Any = compiled.memory_analysis()
     pool = 512 * 16 * 4 * 32 * 4
