@@ -171,10 +171,12 @@ class Engine:
                 error = None if finite[rows].all() else _not_finite(request, logits[rows])
                 leading = _leading(request, probs[rows], logits[rows])
                 one = Finished(request, *leading, error, chunk.num_cached, plan.planned, done)
+                # One that begins anew, because its pages were lost, is computed whole again.
+                parts = [] if chunk.start == chunk.num_cached else self._parts.pop(request, [])
                 if chunk.is_last:
-                    finished.append(_joined([*self._parts.pop(request, ()), one]))
+                    finished.append(_joined([*parts, one]))
                 elif of_tokens:
-                    self._parts.setdefault(request, []).append(one)
+                    self._parts[request] = [*parts, one]
                 start += chunk.num_tokens
                 segment += 1
         return finished

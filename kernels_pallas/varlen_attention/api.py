@@ -122,8 +122,8 @@ def _cpu(q: jax.Array, bias: jax.Array | None, options: dict[str, Any]) -> _Kern
         reason = "scores are capped or have a bias, or some tokens are seen by none"
 
     def run(q: jax.Array, k: jax.Array, v: jax.Array, segment_ids: jax.Array) -> jax.Array:
-        order = ("row_groups", "scale", "causal", "window")
-        return cpu.varlen_attention(q, k, v, segment_ids, *(options[name] for name in order))
+        names = ("row_groups", "scale", "causal", "window")
+        return cpu.varlen_attention(q, k, v, segment_ids, **{name: options[name] for name in names})
 
     return reason, run
 

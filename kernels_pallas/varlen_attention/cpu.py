@@ -1,7 +1,6 @@
 """Attention as a compiled kernel for x86-64 CPUs (kernels_cpu/src/attention.h): no padding, no masked products."""
 
-from functools import partial
-from typing import Any
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +9,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from kernels_cpu import library
-from kernels_pallas.varlen_attention import xla
+from kernels_pallas.varlen_attention.gradient import Options, RowGroups, through_xla
 
-RowGroups = tuple[tuple[int, int], ...]
 # Longer than any row.
 _NO_WINDOW = 2**40
 
@@ -31,52 +29,46 @@ def unsupported(head_dim: int, dtype: DTypeLike, window: int | jax.Array | None)
     return None
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6, 7))
 def varlen_attention(
     q: Float[Array, "T N H"],
     k: Float[Array, "T K H"],
     v: Float[Array, "T K H"],
     segment_ids: Int[Array, " T"],
+    *,
     row_groups: RowGroups,
     scale: float,
     causal: bool,
     window: int | None,
 ) -> Float[Array, "T N H"]:
     """See `kernels_pallas.varlen_attention.api.varlen_attention`; differentiated through the XLA implementation."""
-    del row_groups
+    # The kernel has it in its options; XLA, which computes the gradient, as an array.
+    limit = None if window is None else jnp.int32(window)
+    return _attend(q, k, v, segment_ids, None, limit, _Options(row_groups, scale, causal, None, window))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Options(Options):
+    window: int | None
+
+
+@through_xla
+def _attend(
+    q: Float[Array, "T N H"],
+    k: Float[Array, "T K H"],
+    v: Float[Array, "T K H"],
+    segment_ids: Int[Array, " T"],
+    key_segment_ids: None,
+    window: Int[Array, ""] | None,
+    options: _Options,
+) -> Float[Array, "T N H"]:
+    del key_segment_ids, window
     call = jax.ffi.ffi_call("jaxcls_attention", jax.ShapeDtypeStruct(q.shape, q.dtype), vmap_method="sequential")
     return call(
         q,
         k,
         v,
         segment_ids,
-        scale=np.float32(scale),
-        causal=causal,
-        window=np.int64(_NO_WINDOW if window is None else window),
+        scale=np.float32(options.scale),
+        causal=options.causal,
+        window=np.int64(_NO_WINDOW if options.window is None else options.window),
     )
-
-
-def _forward(*arguments: Any) -> tuple[Float[Array, "T N H"], tuple[Any, ...]]:
-    return varlen_attention(*arguments), arguments[:4]
-
-
-def _backward(
-    row_groups: RowGroups,
-    scale: float,
-    causal: bool,
-    window: int | None,
-    saved: tuple[jax.Array, ...],
-    gradient: Float[Array, "T N H"],
-) -> tuple[jax.Array | None, ...]:
-    q, k, v, segment_ids = saved
-
-    def plain(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        return xla.varlen_attention(
-            q, k, v, segment_ids, row_groups=row_groups, scale=scale, causal=causal, window=window
-        )
-
-    # Whole numbers have no gradient.
-    return *jax.vjp(plain, q, k, v)[1](gradient), None
-
-
-varlen_attention.defvjp(_forward, _backward)

@@ -14,9 +14,8 @@ from jaxtyping import Array, Float, Int
 from kernels_pallas.mosaic_gpu import flash
 from kernels_pallas.mosaic_gpu.keys import Deliver, Refs
 from kernels_pallas.mosaic_gpu.tiles import ROWS, Limits, make_tiles
-from kernels_pallas.varlen_attention import xla
+from kernels_pallas.varlen_attention.gradient import Options, RowGroups, through_xla
 
-RowGroups = tuple[tuple[int, int], ...]
 # Below every score there is.
 _HIDDEN = -1e30
 
@@ -76,11 +75,7 @@ def unsupported(head_dim: int, dtype: DTypeLike, scale: float, bias: object) -> 
 
 
 @dataclasses.dataclass(frozen=True)
-class _Options:
-    row_groups: RowGroups
-    scale: float
-    causal: bool
-    soft_cap: float | None
+class _Options(Options):
     limits: Limits
 
 
@@ -108,7 +103,7 @@ def varlen_attention(
     return _attend(q, k, v, segment_ids, key_segment_ids, window, _Options(row_groups, scale, causal, soft_cap, limits))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(6,))
+@through_xla
 def _attend(
     q: Float[Array, "T N H"],
     k: Float[Array, "T K H"],
@@ -164,33 +159,3 @@ def visible_keys(
         first = jnp.where(index - first < window, first, index - window + 1)
         end = jnp.where(end - index <= window, end, index + window)
     return first, jnp.where(segment_ids < 0, first, end)
-
-
-def _forward(*arguments: Any) -> tuple[Float[Array, "T N H"], tuple[Any, ...]]:
-    return _attend(*arguments), arguments[:6]
-
-
-def _backward(
-    options: _Options, saved: tuple[Any, ...], gradient: Float[Array, "T N H"]
-) -> tuple[jax.Array | None, ...]:
-    q, k, v, segment_ids, key_segment_ids, window = saved
-
-    def plain(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        return xla.varlen_attention(
-            q,
-            k,
-            v,
-            segment_ids,
-            row_groups=options.row_groups,
-            scale=options.scale,
-            causal=options.causal,
-            window=window,
-            soft_cap=options.soft_cap,
-            key_segment_ids=key_segment_ids,
-        )
-
-    # Whole numbers have no gradient.
-    return *jax.vjp(plain, q, k, v)[1](gradient), None, None, None
-
-
-_attend.defvjp(_forward, _backward)

@@ -18,9 +18,8 @@ from jaxtyping import Array, Float, Int
 from kernels_pallas import online_softmax
 from kernels_pallas.blocks import LANES, attention_bytes, block_sizes, largest_power_of_two
 from kernels_pallas.platform import device_kind
-from kernels_pallas.varlen_attention import xla
+from kernels_pallas.varlen_attention.gradient import Options, RowGroups, through_xla
 
-RowGroups = tuple[tuple[int, int], ...]
 # Rows of a register tile in bfloat16: the fewest queries.
 _SUBLANES = 16
 # Pairs of blocks whose numbers fit in scalar memory, 1 MiB on every generation.
@@ -105,16 +104,12 @@ def varlen_attention(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Options:
-    row_groups: RowGroups
-    scale: float
-    causal: bool
-    soft_cap: float | None
+class _Options(Options):
     interpret: bool
 
 
 # jit: traced once for all layers of a model.
-@partial(jax.custom_vjp, nondiff_argnums=(6,))
+@through_xla
 @partial(jax.jit, static_argnums=6)
 def _attend(
     q: Float[Array, "T N H"],
@@ -273,33 +268,3 @@ def _cost(num_heads: int, head_dim: int, dtype: DTypeLike, values: int, options:
 def _padded(num_tokens: int) -> int:
     """Blocks of keys, and so the tokens, are a multiple of the lanes."""
     return -(-num_tokens // LANES) * LANES
-
-
-def _forward(*arguments: Any) -> tuple[Float[Array, "T N H"], tuple[Any, ...]]:
-    return _attend(*arguments), arguments[:6]
-
-
-def _backward(
-    options: _Options, saved: tuple[Any, ...], gradient: Float[Array, "T N H"]
-) -> tuple[jax.Array | None, ...]:
-    q, k, v, segment_ids, key_segment_ids, window = saved
-
-    def plain(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        return xla.varlen_attention(
-            q,
-            k,
-            v,
-            segment_ids,
-            row_groups=options.row_groups,
-            scale=options.scale,
-            causal=options.causal,
-            window=window,
-            soft_cap=options.soft_cap,
-            key_segment_ids=key_segment_ids,
-        )
-
-    # Whole numbers have no gradient.
-    return *jax.vjp(plain, q, k, v)[1](gradient), None, None, None
-
-
-_attend.defvjp(_forward, _backward)

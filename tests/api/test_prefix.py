@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from jaxcls import LLM, AsyncLLM, PoolingParams
+from jaxcls.engine.call import PromptParams
 from jaxcls.engine.device_pages import DevicePages
 from jaxcls.engine.paging import PoolShape
+from jaxcls.engine.pipeline import RequestBuilder
+from jaxcls.engine.request import Request
 from jaxcls.errors import ConfigError, JaxclsError
 from tests.tiny import BERT, QWEN3, write_checkpoint
 
@@ -151,9 +154,6 @@ def test_priorities_decide_who_runs_first(path: Path) -> None:
 
 
 def _finished(llm: LLM, texts: list[list[int]], params: list[PoolingParams]) -> Any:
-    from jaxcls.engine.call import PromptParams
-    from jaxcls.engine.pipeline import RequestBuilder
-
     engine = llm.model.engine()
     for request in RequestBuilder(llm.model, "classify", PromptParams(params)).build(0, texts):
         assert not isinstance(request, Exception)
@@ -219,6 +219,27 @@ def test_steps_planned_before_a_loss_are_errors() -> None:
     seen: list[Any] = []
     pages.run(lambda array: (nothing, seen.append(array) or array), 1)
     assert not np.asarray(seen[0]).any()
+
+
+def test_rows_of_tokens_that_begin_anew_are_not_given_twice(path: Path, plain: LLM) -> None:
+    llm = load(path, kv_cache_tokens=8192)
+    rng = np.random.default_rng(3)
+    prompt, another = (rng.integers(1, 64, count).tolist() for count in (2000, 600))
+    builder = RequestBuilder(llm.model, "token_classify", PromptParams())
+    engine, other = llm.model.engine(), llm.model.engine()
+    for one, ids in ((engine, prompt), (other, another)):
+        (request,) = builder.build(0, [ids])
+        assert isinstance(request, Request)
+        one.add(request)
+    for _ in range(3):
+        assert engine.step() == []
+    # Steps with pages run in turn: those of the first three chunks are done when the other engine is.
+    assert len(list(other.drain())) == 1
+    llm.model.runner.lose_pages()
+    (finished,) = engine.drain()
+    (whole,) = plain.encode([prompt], pooling_task="token_classify", use_tqdm=False)
+    assert whole.outputs is not None
+    np.testing.assert_allclose(finished.probs, whole.outputs.data, atol=1e-5)
 
 
 def test_warm_up_compiles_all_that_will_be_needed(path: Path) -> None:
