@@ -80,6 +80,7 @@ class Engine:
     def _dispatch(self) -> StepPlan | None:
         """Plans a step and starts it; pages are used in the order in which steps are planned."""
         self._check_pages()
+        self._handled = None
         with self._planning():
             plan = self._handled = self._scheduler.next_step()
             if plan is None:
@@ -120,19 +121,20 @@ class Engine:
             yield from self.step()
 
     def abandon(self) -> list[Request] | None:
-        """After `step` has raised: gives up the requests that cannot go on, and says which; None: all.
+        """After `step` has raised: gives up the requests that cannot go on, and says which; None: all there were.
 
-        Those of the step, if the others need nothing of it; where prefixes are shared, others may stand on its pages.
+        Those of the step that failed. Steps that were to read its pages fail in their turn, and what waits is planned
+        without them. Where no step is to blame, nothing is known of any.
         """
-        if self._planner is None and self._handled is not None:
-            for request in self._handled.requests:
-                self._parts.pop(request, None)
-            return self._handled.requests
-        self.close()
-        self._scheduler = Scheduler(self.ladder, self._planner)
-        self._in_flight.clear()
-        self._parts.clear()
-        return None
+        failed = None if self._handled is None else self._handled.requests
+        if failed is None:
+            self.close()
+            self._scheduler = Scheduler(self.ladder, self._planner)
+            self._in_flight.clear()
+            self._parts.clear()
+        for request in failed or ():
+            self.cancel(request)
+        return failed
 
     def close(self) -> None:
         """Gives back what requests that will not go on hold of the pool."""

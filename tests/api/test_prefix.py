@@ -1,6 +1,7 @@
 """Prefixes that prompts have in common, and prompts longer than a step."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,32 @@ def test_steps_planned_before_a_loss_are_errors() -> None:
     seen: list[Any] = []
     pages.run(lambda array: (nothing, seen.append(array) or array), 1)
     assert not np.asarray(seen[0]).any()
+
+
+def test_a_failing_step_with_pages_leaves_those_that_wait(path: Path, plain: LLM) -> None:
+    llm = load(path)
+    engine, state = llm.model.engine(), llm.model.runner.state
+    others = prompts(3, seed=1)
+    given = [*prompts(3), *others]
+    for request in RequestBuilder(llm.model, "classify", PromptParams()).build(0, given):
+        assert isinstance(request, Request)
+        engine.add(request.ordered((request.index // 3, 0)))
+    llm.model.runner.state = None
+    assert engine.step() == []
+    deadline = time.monotonic() + 60
+    while llm.model.runner.pages_generation == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    llm.model.runner.state = state
+    with pytest.raises(TypeError, match="given list of length 0"):
+        list(engine.drain())
+    failed = engine.abandon()
+    assert failed is not None
+    assert sorted(request.index for request in failed) == [0, 1, 2]
+    rows = {finished.request.index: finished.logits for finished in engine.drain()}
+    expected = logits(plain.classify(others, use_tqdm=False))
+    np.testing.assert_allclose([rows[index] for index in (3, 4, 5)], expected, atol=1e-5)
+    assert len(rows) == 3
 
 
 def test_rows_of_tokens_that_begin_anew_are_not_given_twice(path: Path, plain: LLM) -> None:
