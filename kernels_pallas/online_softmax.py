@@ -5,10 +5,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Bool, Float
 
 # Finite: a query that has seen no key yet has the mean of what it did not see, which its first key's exp wipes out.
 MASKED = -1e30
+
+
+def scratch(heads: int, rows: int, head_dim: int) -> list[Any]:
+    """Memory for the running state of some key heads: the largest scores, the sums of weights, the weighted values."""
+    return [pltpu.VMEM((heads, rows, width), jnp.float32) for width in (1, 1, head_dim)]
 
 
 def start(maximum: Any, total: Any, weighted: Any) -> None:

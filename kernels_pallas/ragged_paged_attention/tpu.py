@@ -227,11 +227,7 @@ def _grid(num_steps: Any, blocks: Blocks, kv_shape: tuple[int, ...], group: int,
         grid=(num_steps,),
         in_specs=[queries, *(page(index) for index in range(blocks.pages))],
         out_specs=queries,
-        scratch_shapes=[
-            pltpu.VMEM((kv_heads, rows, 1), jnp.float32),
-            pltpu.VMEM((kv_heads, rows, 1), jnp.float32),
-            pltpu.VMEM((kv_heads, rows, head_dim), jnp.float32),
-        ],
+        scratch_shapes=online_softmax.scratch(kv_heads, rows, head_dim),
     )
 
 

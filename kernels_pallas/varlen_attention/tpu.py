@@ -205,11 +205,7 @@ def _grid(order: tuple[Any, Any, Any], blocks: Blocks, kv_heads: int, group: int
             keys,
         ],
         out_specs=queries,
-        scratch_shapes=[
-            pltpu.VMEM((heads, rows, 1), jnp.float32),
-            pltpu.VMEM((heads, rows, 1), jnp.float32),
-            pltpu.VMEM((heads, rows, head_dim), jnp.float32),
-        ],
+        scratch_shapes=online_softmax.scratch(heads, rows, head_dim),
     )
 
 
