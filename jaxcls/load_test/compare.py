@@ -2,7 +2,6 @@
 
 import contextlib
 import statistics
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -100,8 +99,7 @@ async def _check(client: Client, plan: Plan) -> None:
 
 
 async def _saturate(client: Client, plan: Plan, number: int) -> Row:
-    start = time.perf_counter()
-    samples = await closed_loop(client, _stream(client, plan, number), plan.seconds, plan.concurrency)
+    start, samples = await closed_loop(client, _stream(client, plan, number), plan.seconds, plan.concurrency)
     # What was on its way at the end was asked for while the run lasted and answered after it.
     inside = [sample for sample in samples if sample.done <= start + plan.seconds or sample.error is not None]
     numbers = run_numbers(inside, start, plan.seconds, plan.bound_ms)
@@ -112,8 +110,7 @@ async def _load(client: Client, plan: Plan, level: _Level, number: int, seed: in
     rate = level.rates[client.target]
     arrivals = poisson_arrivals(rate, plan.seconds, plan.seed * _SEED_STRIDE + seed)
     requests = list(islice(_stream(client, plan, plan.rounds + seed), len(arrivals)))
-    start = time.perf_counter()
-    samples = await open_loop(client, requests, arrivals)
+    start, samples = await open_loop(client, requests, arrivals)
     numbers = run_numbers(samples, start, plan.seconds, plan.bound_ms)
     return _row("load", client, plan, number, level.load, rate) | numbers
 

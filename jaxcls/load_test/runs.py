@@ -6,10 +6,18 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from jaxcls.load_test.client import Client, Request, Sample
 
 _PAUSE_SECONDS = 0.05  # after a refusal, so that a server which refuses is not asked as fast as it can refuse
+
+
+class Run(NamedTuple):
+    """What became of each request, and when the first could be sent, of `time.perf_counter`."""
+
+    start: float
+    samples: list[Sample]
 
 
 def poisson_arrivals(rate: float, seconds: float, seed: int) -> list[float]:
@@ -23,7 +31,7 @@ def poisson_arrivals(rate: float, seconds: float, seed: int) -> list[float]:
     return times
 
 
-async def open_loop(client: Client, requests: Sequence[Request], arrivals: Sequence[float]) -> list[Sample]:
+async def open_loop(client: Client, requests: Sequence[Request], arrivals: Sequence[float]) -> Run:
     """Sends each request at its time, whatever has been answered by then; in their order.
 
     Args:
@@ -39,10 +47,10 @@ async def open_loop(client: Client, requests: Sequence[Request], arrivals: Seque
             # Also when it is late: what was sent before has to go out.
             await asyncio.sleep(max(0.0, scheduled - time.perf_counter()))
             tasks.append(asyncio.create_task(client.send(request, scheduled)))
-        return list(await asyncio.gather(*tasks))
+        return Run(start, list(await asyncio.gather(*tasks)))
 
 
-async def closed_loop(client: Client, requests: Iterator[Request], seconds: float, concurrency: int) -> list[Sample]:
+async def closed_loop(client: Client, requests: Iterator[Request], seconds: float, concurrency: int) -> Run:
     """Keeps `concurrency` requests on their way for so long: what a server answers then is all that it can."""
     samples: list[Sample] = []
 
@@ -53,9 +61,9 @@ async def closed_loop(client: Client, requests: Iterator[Request], seconds: floa
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     with _no_garbage_collection():
-        until = time.perf_counter() + seconds
-        await asyncio.gather(*(worker(until) for _ in range(concurrency)))
-    return samples
+        start = time.perf_counter()
+        await asyncio.gather(*(worker(start + seconds) for _ in range(concurrency)))
+    return Run(start, samples)
 
 
 @contextmanager

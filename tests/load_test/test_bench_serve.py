@@ -170,6 +170,18 @@ def test_two_servers_get_the_same_in_turn(tmp_path: Path) -> None:
     ]
 
 
+def test_what_goes_before_a_run_is_no_part_of_it() -> None:
+    # The collector has much to walk through then.
+    ballast = [[number] for number in range(3_000_000)]
+    with TextServer() as server:
+        result = bench(server.url, "--load", 0.1, "--concurrency", 1, *SHORT)
+    assert result.exit_code == 0, result.stderr
+    (row,), (load,) = (rows_of(result, kind) for kind in ("saturation", "load"))
+    # All that the server saw but the first request, and one that was on its way at the end.
+    assert row["answered"] + load["answered"] >= len(server.texts) - 2
+    assert len(ballast) == 3_000_000
+
+
 def test_load_is_a_share_of_what_the_server_answers() -> None:
     async def one_in_20_ms(server: TextServer, request: web.Request, texts: list[str]) -> web.StreamResponse:
         await asyncio.sleep(0.02)
