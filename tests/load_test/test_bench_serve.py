@@ -1,10 +1,12 @@
 """`jaxcls bench serve` against real servers of known behaviour: what it reports is what they did."""
 
 import asyncio
+import gc
 import json
 import math
 import socket
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,14 @@ from jaxcls.load_test.summary import run_numbers, summaries
 from tests.load_test.server import TextServer, answer, answers
 
 SHORT = ("--seconds", 0.4, "--rounds", 1, "--warmup", 0)
+
+
+@pytest.fixture(autouse=True)
+def heap_of_a_process_of_its_own() -> Iterator[None]:
+    """The command collects garbage before each run; what other tests have left would take seconds."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def bench(*arguments: object) -> Result:
