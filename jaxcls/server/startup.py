@@ -1,6 +1,7 @@
 """A server's life: listening at once, loading, answering when warm, draining at SIGTERM."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -105,6 +106,10 @@ class Gate:
         try:
             self._llm = await asyncio.to_thread(self._load)
             self._app = create_app(self._llm, self._settings)
+            # What is there now stays: the collector would stop all requests to walk through hundreds of thousands of
+            # objects.
+            gc.collect()
+            gc.freeze()
         except Exception as error:  # told by whoever called `serve`
             self.error = error
             self.stop()
