@@ -23,14 +23,16 @@ class PageAllocator:
         page_size: tokens of one.
         lock: to be held from planning a paged step until it is dispatched; engines share the pool.
         generation: counts the times that everything was lost.
+
+    `key` is the secret of the pages' names, at most 64 bytes: a random one, unless given, so that nobody can look for
+    prefixes whose names collide. Requests wait in the order of these names.
     """
 
-    def __init__(self, num_pages: int, page_size: int):
+    def __init__(self, num_pages: int, page_size: int, key: bytes | None = None):
         self.num_pages, self.page_size = num_pages, page_size
         self.lock = threading.Condition(threading.RLock())
         self.generation = 0
-        # A secret: nobody can look for prefixes whose hashes collide.
-        self._key = secrets.token_bytes(32)
+        self._key = secrets.token_bytes(32) if key is None else key
         self._clear()
 
     def _clear(self) -> None:

@@ -167,7 +167,8 @@ class Pool:
 def test_steps_read_what_was_written_for_their_sequences(
     specs: list[Any], num_pages: int, task: Task, data: st.DataObject
 ) -> None:
-    planner = PrefixPlanner(PageAllocator(num_pages, PAGE_SIZE), reuses=True, chunk_len=32)
+    # The same key each time: requests wait in the order of their pages' names.
+    planner = PrefixPlanner(PageAllocator(num_pages, PAGE_SIZE, key=b"secret"), reuses=True, chunk_len=32)
     ladder = make_ladder(max_len=104, max_tokens=32, max_seqs=4)
     scheduler = Scheduler(with_pages(ladder, pages_per_seq=13, page_size=PAGE_SIZE, max_seqs=4), planner)
     requests = make_requests(planner, specs, task)
