@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
 from typing import Any
@@ -36,15 +36,27 @@ class Engine:
         self._scheduler = Scheduler(ladder, planner)
         # What is there of requests that are computed in parts and whose tokens each have a row.
         self._parts: dict[Request, list[Finished]] = {}
-        # Steps handed over before the oldest is waited for: every stream runs one, one more waits.
-        self._max_in_flight = runner.streams + 1
         self._in_flight: collections.deque[tuple[StepPlan, Future[PoolerOutput]]] = collections.deque()
         self._handled: StepPlan | None = None
+        # Whether what waits cannot run for lack of pages.
+        self._starved = False
 
     @property
-    def running(self) -> bool:
-        """Whether a step runs."""
-        return bool(self._in_flight)
+    def running(self) -> int:
+        """How many steps run, or wait for their turn on the device."""
+        return sum(not future.done() for _, future in self._in_flight)
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds until `advance` is worth a call. 0: now. None: when a step is done, or a request is added.
+
+        Pages come back without notice, from other engines of this model.
+        """
+        if self.running < len(self._in_flight):
+            return 0.0
+        if not len(self._scheduler) or self.running >= self._runner.streams:
+            return None
+        return _PATIENCE if self._starved else 0.0
 
     @property
     def idle(self) -> bool:
@@ -63,26 +75,50 @@ class Engine:
         self._parts.pop(request, None)
 
     def step(self) -> list[Finished]:
-        """Dispatches the next step if any, then fetches the oldest one that has enough behind it."""
-        plan = self._dispatch()
-        if self._in_flight and (plan is None or len(self._in_flight) > self._max_in_flight):
-            self._handled, output = self._in_flight.popleft()
-            try:
-                return self._finish(self._handled, output.result())
-            finally:
-                self._check_pages()
-        if plan is None and self._planner is not None and len(self._scheduler):
+        """Dispatches the next step if any, then waits for the oldest that has enough behind it."""
+        plan = self._dispatch(alone=not self._in_flight)
+        # Every stream runs one, one more waits.
+        if self._in_flight and (plan is None or len(self._in_flight) > self._runner.streams + 1):
+            return self._collect(*self._in_flight.popleft())
+        if self._starved and self._planner is not None:
             # All pages are held by other engines of this model.
             with self._planning() as released:
                 released.wait(_PATIENCE)
         return []
 
-    def _dispatch(self) -> StepPlan | None:
-        """Plans a step and starts it; pages are used in the order in which steps are planned."""
+    def advance(self, notify: Callable[[], object]) -> list[Finished]:
+        """Waits for nothing: gives every idle stream a step, and the rows of the first step that is done.
+
+        Args:
+            notify: called, on any thread, when one of these steps is done.
+        """
+        while self.running < self._runner.streams and self._dispatch(alone=False) is not None:
+            self._in_flight[-1][1].add_done_callback(lambda _: notify())
+        done = next((place for place, (_, future) in enumerate(self._in_flight) if future.done()), None)
+        if done is None:
+            return []
+        plan, future = self._in_flight[done]
+        del self._in_flight[done]
+        return self._collect(plan, future)
+
+    def _collect(self, plan: StepPlan, future: Future[PoolerOutput]) -> list[Finished]:
+        self._handled = plan
+        try:
+            return self._finish(plan, future.result())
+        finally:
+            self._check_pages()
+
+    def _dispatch(self, *, alone: bool) -> StepPlan | None:
+        """Plans a step and starts it; pages are used in the order in which steps are planned.
+
+        Args:
+            alone: no other step runs, or will before this one's rows are waited for, unless more requests wait.
+        """
         self._check_pages()
         self._handled = None
         with self._planning():
             plan = self._handled = self._scheduler.next_step()
+            self._starved = plan is None and len(self._scheduler) > 0
             if plan is None:
                 return None
             try:
@@ -90,7 +126,7 @@ class Engine:
                 if self._planner is not None and plan.paged:
                     page_size = self._planner.allocator.page_size
                     generation = self._planner.allocator.generation
-                alone = not self._in_flight and not len(self._scheduler)
+                alone = alone and not len(self._scheduler)
                 batch = build_batch(plan, page_size)
                 self._in_flight.append((plan, self._runner.run(batch, plan.task, alone=alone, generation=generation)))
             except BaseException:

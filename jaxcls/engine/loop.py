@@ -51,11 +51,19 @@ class _Cancel:
     job: Job
 
 
+@dataclasses.dataclass(frozen=True)
+class _StepDone:
+    """There are rows to be fetched."""
+
+
+_Message: TypeAlias = Job | _Cancel | _StepDone | None
+
+
 class EngineLoop:
     """Steps of all callers' requests, the oldest first; every job is answered once, whatever happens.
 
-    While a step runs, what arrives is collected for the next. When nothing runs, the first to come waits for others
-    only if they are expected sooner than `max_wait`, and a step is not full.
+    A stream that is idle takes what waits; while all run, what arrives is collected for the next step. When nothing
+    runs, the first to come waits for others only if they are expected sooner than `max_wait`, and a step is not full.
 
     Args:
         model: what the engine runs.
@@ -67,7 +75,7 @@ class EngineLoop:
         self._engine = model.engine()
         self._full = model.ladder.max_tokens
         self._max_queue, self._max_wait = max_queue, max_wait
-        self._inbox: queue.SimpleQueue[Job | _Cancel | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._orders = itertools.count()
         self._pending: dict[Order, Job] = {}
         self._tokens = 0  # of what is pending
@@ -163,7 +171,7 @@ class EngineLoop:
 
     def _step(self) -> None:
         try:
-            finished = self._engine.step()
+            finished = self._engine.advance(lambda: self._inbox.put(_StepDone()))
             self._failures = 0 if finished else self._failures
         except Exception as error:  # a failing step fails its callers, not the thread
             self._failures += 1
@@ -182,8 +190,11 @@ class EngineLoop:
 
     def _receive(self) -> bool:
         """Moves what has arrived into the engine; waits when there is nothing to do, or for company. False: closed."""
-        if self._engine.idle and not self._take(self._inbox.get()):
-            return False
+        try:
+            if (wait := self._engine.patience) != 0 and not self._take(self._inbox.get(timeout=wait)):
+                return False
+        except queue.Empty:  # pages may have come back
+            pass
         if not self._take_all():
             return False
         since = time.perf_counter()
@@ -209,7 +220,7 @@ class EngineLoop:
             except queue.Empty:
                 return True
 
-    def _take(self, message: Job | _Cancel | None) -> bool:
+    def _take(self, message: _Message) -> bool:
         match message:
             case Job() as job:
                 self._note_arrival(job.submitted)
@@ -219,6 +230,8 @@ class EngineLoop:
                     self._engine.add(request)
             case _Cancel(job):
                 self._drop(job)
+            case _StepDone():
+                pass
             case None:
                 return False
         return True

@@ -32,8 +32,8 @@ class ModelRunner:
 
     Attributes:
         graphdef: the model's static half; `nnx.merge(graphdef, state)` is the module.
-        streams: steps that run at the same time. An accelerator runs one, and takes the next before that is done.
-            A CPU runs two, each from a thread of its own: one computes while the other's cores would wait for each
+        streams: steps that are on the device at the same time, each from a thread of its own. An accelerator has the
+            next one there before the first is done; on a CPU one computes while the other's cores would wait for each
             other at the end of an operation.
     """
 
@@ -46,8 +46,7 @@ class ModelRunner:
         saved: SavedPrograms | None = None,
     ):
         self.graphdef = model.graphdef
-        on_cpu = jax.default_backend() == "cpu"
-        self.streams = 2 if on_cpu else 1
+        self.streams = 2
         self._compiler_options = compiler_options(jax.default_backend())
         self._saved = saved
         self._state: Any = None
@@ -79,7 +78,7 @@ class ModelRunner:
         On CPU it is also run, on zeros that take no memory: the first run of a program takes ten times the second,
         because its matrix products are planned in it.
         """
-        self._pool.submit(self._program, batch, task, first_run=self.streams > 1)
+        self._pool.submit(self._program, batch, task, first_run=jax.default_backend() == "cpu")
 
     @property
     def pages_generation(self) -> int:
@@ -116,7 +115,7 @@ class ModelRunner:
 
     def _run(self, program: Any, batch: PackedBatch) -> PoolerOutput:
         output, _ = program(self._weights, jax.tree.leaves(batch), None)
-        return jax.block_until_ready(output) if self.streams > 1 else output
+        return jax.block_until_ready(output)
 
     def _program(self, batch: PackedBatch, task: Task, *, first_run: bool = False) -> Any:
         """The compiled program of a batch's shape. Of several threads that want it, one makes it."""

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from jaxcls import LLM, AsyncLLM, PoolingParams
 from jaxcls.errors import JaxclsError, PromptError, QueueFullError
-from tests.tiny import BERT, write_checkpoint
+from tests.tiny import BERT, QWEN3, write_checkpoint
 
 PROMPTS = ["the cat", "a happy dog ran", "sad " * 30, "not very slow but fast", "tree"] * 8
 
@@ -154,3 +155,29 @@ def test_a_full_queue_refuses_by_name(bert_path: Path) -> None:
             assert len(await llm.classify(["the cat"] * 3)) == 3
 
     asyncio.run(asyncio.wait_for(main(), 120))
+
+
+def test_a_short_text_does_not_wait_for_a_long_one(tmp_path: Path) -> None:
+    config = {**QWEN3, "max_position_embeddings": 16_384, "head_dim": 16}
+    path = write_checkpoint(tmp_path, config)
+    long, short = [1] * 16_000, [2] * 20
+    done: list[str] = []
+
+    async def run() -> None:
+        # One step each, the long one thousands of times as much work.
+        options: dict[str, Any] = {"compilation_cache_dir": False, "enable_chunked_prefill": False}
+        async with AsyncLLM(path, **options) as llm:
+
+            async def ask(name: str, ids: list[int]) -> None:
+                await llm.classify(ids)
+                done.append(name)
+
+            await asyncio.gather(ask("compiles", long), ask("compiles", short))
+            first = asyncio.create_task(ask("long", long))
+            while not llm.loop.pending:
+                await asyncio.sleep(0)
+            await ask("short", short)
+            await first
+
+    asyncio.run(run())
+    assert done[2:] == ["short", "long"]
