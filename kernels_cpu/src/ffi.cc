@@ -1,48 +1,12 @@
-// XLA FFI handlers: buffers in, loops over independent pieces, one thread or XLA's pool.
-#include <atomic>
-#include <memory>
-#include <thread>
-
+// XLA FFI handlers: buffers in, loops over independent pieces.
 #include "attention.h"
+#include "team.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace jaxcls {
 namespace {
 
 namespace ffi = xla::ffi;
-
-// Operations that compute now. One alone shares its work with XLA's threads; several have a thread each.
-std::atomic<int> computing{0};
-
-// Calls piece(i) for every i in [0, count), in any order. A result never depends on who computes what.
-template <class Piece>
-void ForEach(ffi::ThreadPool& pool, int64_t count, Piece piece) {
-  const bool alone = computing.fetch_add(1) == 0;
-  const int64_t helpers = alone ? std::min(pool.num_threads(), count) - 1 : 0;
-  if (helpers <= 0) {
-    for (int64_t i = 0; i < count; ++i) piece(i);
-    computing.fetch_sub(1);
-    return;
-  }
-  // A helper may start after the work is done, so what it touches first outlives this call.
-  struct Shared {
-    std::atomic<int64_t> next{0}, done{0};
-  };
-  auto shared = std::make_shared<Shared>();
-  auto work = [shared, count, &piece] {
-    for (int64_t i; (i = shared->next.fetch_add(1)) < count;) {
-      piece(i);
-      shared->done.fetch_add(1);
-    }
-  };
-  for (int64_t i = 0; i < helpers; ++i) pool.Schedule([work] { work(); });
-  work();
-  // Pieces take microseconds; going to sleep and waking up would take longer.
-  for (int64_t spins = 0; shared->done.load() < count; ++spins) {
-    spins < 4096 ? _mm_pause() : std::this_thread::yield();
-  }
-  computing.fetch_sub(1);
-}
 
 // Bytes of a panel of tokens, at most, if it is to stay in the L2 cache. Wide panels need few rows of W at a time: rows a
 // multiple of 4 KiB apart share the same eight lines of an L1 cache.
