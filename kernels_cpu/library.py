@@ -8,7 +8,14 @@ from pathlib import Path
 import jax
 
 _PATH = Path(__file__).parent / "_kernels.so"
-_TARGETS = ("jaxcls_linear", "jaxcls_attention", "jaxcls_paged_attention", "jaxcls_write_pages")
+_TARGETS = (
+    "jaxcls_linear",
+    "jaxcls_attention",
+    "jaxcls_paged_attention",
+    "jaxcls_write_pages",
+    "jaxcls_norm",
+    "jaxcls_rotate",
+)
 
 
 @dataclasses.dataclass(frozen=True)

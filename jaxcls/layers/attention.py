@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxcls.layers.linear import Linear
 from jaxcls.layers.norm import RMSNorm
-from jaxcls.layers.rope import rotate
+from kernels_pallas.rotate import rotate
 
 Rotation = tuple[Float[Array, "T half"], Float[Array, "T half"]]
 
@@ -85,6 +85,7 @@ class Attention(nnx.Module):
         x: Float[Array, "T D"],
         attend: Attend,
         *,
+        residual: Float[Array, "T D"] | None = None,
         rotation: Rotation | None = None,
         window: int | Int[Array, ""] | None = None,
         bias: Float[Array, "rows N R R"] | None = None,
@@ -95,6 +96,7 @@ class Attention(nnx.Module):
         Args:
             x: tokens.
             attend: the step's attention op.
+            residual: is added to the result.
             rotation: rope's (cos, sin); None for models with absolute positions.
             window: see `Attend`.
             bias: see `Attend`.
@@ -109,8 +111,9 @@ class Attention(nnx.Module):
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         if rotation is not None:
-            q, k = rotate(q, *rotation), rotate(k, *rotation)
+            turned = dtype if divisor is None else jnp.float32
+            q, k = rotate(q, *rotation, out_dtype=turned), rotate(k, *rotation, out_dtype=turned)
         if divisor is not None:
             q = q / divisor
         out = attend(q.astype(dtype), k.astype(dtype), v, window=window, bias=bias)
-        return self.o(out.reshape(len(x), -1), num_tokens=count)
+        return self.o(out.reshape(len(x), -1), num_tokens=count, residual=residual)

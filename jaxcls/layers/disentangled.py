@@ -105,12 +105,18 @@ class DisentangledAttention(nnx.Module):
         self.pos_k = linear(bias=key_bias) if own_projections and "c2p" in kinds else None
         self.pos_q = linear(bias=True) if own_projections and "p2c" in kinds else None
 
-    def __call__(self, x: Float[Array, "T D"], attend: Attend, relative: RelativeRows | None) -> Float[Array, "T D"]:
-        """Attends; `relative` None: there are no relative positions."""
+    def __call__(
+        self,
+        x: Float[Array, "T D"],
+        attend: Attend,
+        relative: RelativeRows | None,
+        residual: Float[Array, "T D"] | None = None,
+    ) -> Float[Array, "T D"]:
+        """Attends and adds `residual`; `relative` None: there are no relative positions."""
         q, k, v = (self._heads(layer, x, attend.num_tokens) for layer in (self.q, self.k, self.v))
         bias = None if relative is None else self._bias(attend.rows(q), attend.rows(k), relative)
         out = attend(q, k, v, window=None, bias=bias)
-        return self.o(out.reshape(x.shape), num_tokens=attend.num_tokens)
+        return self.o(out.reshape(x.shape), num_tokens=attend.num_tokens, residual=residual)
 
     def _heads(
         self, layer: Linear, x: Float[Array, "some D"], num_tokens: Int[Array, ""] | None = None

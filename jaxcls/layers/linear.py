@@ -40,6 +40,7 @@ class Linear(nnx.Module):
         *,
         activation: str | None = None,
         factor: Float[Array, "*batch out"] | None = None,
+        residual: Float[Array, "*batch out"] | None = None,
         num_tokens: Int[Array, ""] | None = None,
         rows: tuple[Int[Array, ""], int] | None = None,
         out_dtype: DTypeLike = jnp.float32,
@@ -50,6 +51,7 @@ class Linear(nnx.Module):
             x: inputs.
             activation: by its name in config.json, applied to the result.
             factor: multiplies the activated result.
+            residual: is added to that.
             num_tokens: rows from this one on are padding and need not be computed; None: there is none.
             rows: the first row of W and how many, where not all of the outputs are wanted.
             out_dtype: `self.dtype` where the next product takes the result: it would be rounded there.
@@ -61,10 +63,11 @@ class Linear(nnx.Module):
         fused = FUSED.get(activation or "linear")
         call = partial(linear, x, weight, scale, bias, int8_inputs=self.int8_inputs, dtype=self.dtype)
         if fused is not None:
-            return call(factor, num_tokens, activation=fused, out_dtype=out_dtype)
+            return call(factor, residual, num_tokens, activation=fused, out_dtype=out_dtype)
         assert activation is not None
-        y = activation_function(activation)(call(None, num_tokens))
-        return (y if factor is None else y * factor).astype(out_dtype)
+        y = activation_function(activation)(call(num_tokens=num_tokens))
+        y = y if factor is None else y * factor
+        return (y if residual is None else y + residual).astype(out_dtype)
 
     def quantise(self, *, int8_inputs: bool) -> None:
         """Makes room for an int8 weight and its scales in the weight's place; all are zero."""

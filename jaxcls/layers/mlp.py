@@ -27,11 +27,16 @@ class MLP(nnx.Module):
         self.up = Linear(dim, mlp_dim, bias=bias, dtype=dtype, rngs=rngs)
         self.down = Linear(mlp_dim, dim, bias=bias if down_bias is None else down_bias, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "T D"], num_tokens: Int[Array, ""] | None = None) -> Float[Array, "T D"]:
-        """Applies the block to every token; rows from `num_tokens` on are padding."""
+    def __call__(
+        self,
+        x: Float[Array, "T D"],
+        num_tokens: Int[Array, ""] | None = None,
+        residual: Float[Array, "T D"] | None = None,
+    ) -> Float[Array, "T D"]:
+        """Applies the block to every token and adds `residual`; rows from `num_tokens` on are padding."""
         gate = None
         if self.gate is not None:
             gate = self.gate(x, activation=self.act, num_tokens=num_tokens)
         activation = self.act if gate is None else None
         hidden = self.up(x, activation=activation, factor=gate, num_tokens=num_tokens, out_dtype=self.down.dtype)
-        return self.down(hidden, num_tokens=num_tokens)
+        return self.down(hidden, num_tokens=num_tokens, residual=residual)

@@ -46,15 +46,20 @@ class Mixture(nnx.Module):
             self.shared = MLP(dim, cfg.shared_dim, act=act, gated=True, bias=False, dtype=dtype, rngs=rngs)
             self.shared_gate = Scores(dim, 1, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "T D"], num_tokens: Int[Array, ""] | None = None) -> Float[Array, "T D"]:
-        """Applies the block to every token; rows from `num_tokens` on are padding."""
+    def __call__(
+        self,
+        x: Float[Array, "T D"],
+        num_tokens: Int[Array, ""] | None = None,
+        residual: Float[Array, "T D"] | None = None,
+    ) -> Float[Array, "T D"]:
+        """Applies the block to every token and adds `residual`; rows from `num_tokens` on are padding."""
         shares, picked = jax.lax.top_k(jax.nn.softmax(self.router(x), axis=-1), self.cfg.top_k)
         if self.cfg.normalise:
             shares = shares / shares.sum(axis=-1, keepdims=True)
         y = self.experts(x, picked, shares, num_tokens)
         if self.shared is not None and self.shared_gate is not None:
             y = y + jax.nn.sigmoid(self.shared_gate(x)) * self.shared(x, num_tokens)
-        return y
+        return y if residual is None else y + residual
 
 
 class Scores(nnx.Module):

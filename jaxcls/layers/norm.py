@@ -1,11 +1,10 @@
-"""LayerNorm and RMSNorm in two float32 passes.
-
-flax's default computes the variance as E[x^2] - E[x]^2, which cancels where the mean is large.
-"""
+"""LayerNorm and RMSNorm in float32."""
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+
+from kernels_pallas.norm import norm
 
 
 class LayerNorm(nnx.Module):
@@ -18,11 +17,8 @@ class LayerNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
         """Normalises in float32."""
-        y = x.astype(jnp.float32)
-        y = y - y.mean(axis=-1, keepdims=True)
-        y = y * (jnp.square(y).mean(axis=-1, keepdims=True) + self.eps) ** -0.5
-        y = y * self.weight[...]
-        return y if self.bias is None else y + self.bias[...]
+        bias = None if self.bias is None else self.bias[...]
+        return norm(x, self.weight[...], bias, eps=self.eps, centred=True)
 
 
 class RMSNorm(nnx.Module):
@@ -35,6 +31,5 @@ class RMSNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
         """Normalises in float32."""
-        y = x.astype(jnp.float32)
-        y = y * (jnp.square(y).mean(axis=-1, keepdims=True) + self.eps) ** -0.5
-        return y * (self.offset + self.weight[...])
+        weight = self.weight[...] if self.offset == 0 else self.offset + self.weight[...]
+        return norm(x, weight, eps=self.eps, centred=False)

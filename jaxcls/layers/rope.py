@@ -145,12 +145,3 @@ def _dynamic(rope: RopeConfig, lengths: Int[Array, " T"]) -> Float[Array, "T hal
     base = rope.theta * stretch ** (rope.head_dim / (rope.head_dim - 2))
     exponents = jnp.arange(0, rope.head_dim, 2, dtype=jnp.float32) / rope.head_dim
     return 1.0 / base[:, None] ** exponents[None, :]
-
-
-def rotate(x: Float[Array, "T N H"], cos: Float[Array, "T half"], sin: Float[Array, "T half"]) -> Float[Array, "T N H"]:
-    """Rotates pairs (i, i + half), the layout of Hugging Face checkpoints, in float32; what is beyond 2 half stays."""
-    half = cos.shape[-1]
-    x = x.astype(jnp.float32)
-    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
-    cos, sin = cos[:, None, :], sin[:, None, :]
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)

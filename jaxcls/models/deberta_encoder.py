@@ -61,8 +61,8 @@ class DebertaLayer(nnx.Module):
 
     def __call__(self, x: Float[Array, "T D"], attend: Attend, relative: RelativeRows | None) -> Float[Array, "T D"]:
         """One block."""
-        x = self.attn_norm(x + self.attn(x, attend, relative))
-        return self.mlp_norm(x + self.mlp(x, attend.num_tokens))
+        x = self.attn_norm(self.attn(x, attend, relative, residual=x))
+        return self.mlp_norm(self.mlp(x, attend.num_tokens, residual=x))
 
 
 class DebertaConvolution(nnx.Module):

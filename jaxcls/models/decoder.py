@@ -50,10 +50,10 @@ class DecoderLayer(nnx.Module):
         self, x: Float[Array, "T D"], attend: Attend, rotation: Rotation, window: int | Int[Array, ""] | None
     ) -> Float[Array, "T D"]:
         """One block."""
-        y = self.attn(self.attn_norm(x), attend, rotation=rotation, window=window)
-        x = x + (y if self.attn_post_norm is None else self.attn_post_norm(y))
-        y = self.mlp(self.mlp_norm(x), attend.num_tokens)
-        return x + (y if self.mlp_post_norm is None else self.mlp_post_norm(y))
+        attn = partial(self.attn, self.attn_norm(x), attend, rotation=rotation, window=window)
+        x = attn(residual=x) if self.attn_post_norm is None else x + self.attn_post_norm(attn())
+        mlp = partial(self.mlp, self.mlp_norm(x), attend.num_tokens)
+        return mlp(residual=x) if self.mlp_post_norm is None else x + self.mlp_post_norm(mlp())
 
 
 class DecoderClassifier(nnx.Module):

@@ -76,8 +76,8 @@ class EncoderLayer(nnx.Module):
         self, x: Float[Array, "T D"], attend: Attend, bias: Float[Array, "1 N R R"] | None
     ) -> Float[Array, "T D"]:
         """One block; `bias` is added to the scores of its attention."""
-        x = self.attn_norm(x + self.attn(x, attend, bias=bias))
-        return self.mlp_norm(x + self.mlp(x, attend.num_tokens))
+        x = self.attn_norm(self.attn(x, attend, residual=x, bias=bias))
+        return self.mlp_norm(self.mlp(x, attend.num_tokens, residual=x))
 
 
 class EncoderClassifier(nnx.Module):

@@ -70,8 +70,8 @@ class GPT2Layer(nnx.Module):
         self, x: Float[Array, "T D"], attend: Attend, divisor: int | Int[Array, ""] | None
     ) -> Float[Array, "T D"]:
         """One block; `divisor` is of its scores."""
-        x = x + self.attn(self.attn_norm(x), attend, divisor=divisor)
-        return x + self.mlp(self.mlp_norm(x), attend.num_tokens)
+        x = self.attn(self.attn_norm(x), attend, residual=x, divisor=divisor)
+        return self.mlp(self.mlp_norm(x), attend.num_tokens, residual=x)
 
 
 class GPT2Classifier(nnx.Module):

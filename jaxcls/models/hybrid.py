@@ -76,10 +76,10 @@ class HybridLayer(nnx.Module):
         """One block."""
         y = self.attn_norm(x)
         if self.attn is not None:
-            x = x + self.attn(y, attend)
+            x = self.attn(y, attend, residual=x)
         elif self.mamba is not None:
             x = x + self.mamba(y, positions, attend.num_tokens)
-        return x + self.mlp(self.mlp_norm(x), attend.num_tokens)
+        return self.mlp(self.mlp_norm(x), attend.num_tokens, residual=x)
 
 
 class HybridClassifier(nnx.Module):

@@ -70,12 +70,12 @@ class RotaryLayer(nnx.Module):
     ) -> Float[Array, "T D"]:
         """One block; `normed` of LayerKind."""
         if not self.pre_norm:
-            x = self.attn_norm(x + self.attn(x, attend, rotation=rotation, window=window))
-            return self.mlp_norm(x + self.mlp(x, attend.num_tokens))
+            x = self.attn_norm(self.attn(x, attend, residual=x, rotation=rotation, window=window))
+            return self.mlp_norm(self.mlp(x, attend.num_tokens, residual=x))
         y = x if normed is False else self.attn_norm(x)
         y = y if isinstance(normed, bool) else jnp.where(normed, y, x)
-        x = x + self.attn(y, attend, rotation=rotation, window=window)
-        return x + self.mlp(self.mlp_norm(x), attend.num_tokens)
+        x = self.attn(y, attend, residual=x, rotation=rotation, window=window)
+        return self.mlp(self.mlp_norm(x), attend.num_tokens, residual=x)
 
 
 class RotaryEncoderClassifier(nnx.Module):

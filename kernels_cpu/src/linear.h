@@ -1,4 +1,4 @@
-// y = activation(x W^T + b) [* factor], fused.
+// y = activation(x W^T + b) [* factor] [+ residual], fused.
 #pragma once
 
 #include <vector>
@@ -35,11 +35,6 @@ inline __m512 Activate(__m512 x, Activation activation) {
   return x;
 }
 
-inline void Store(float* y, __mmask16 mask, __m512 v) { _mm512_mask_storeu_ps(y, mask, v); }
-inline void Store(uint16_t* y, __mmask16 mask, __m512 v) {
-  _mm256_mask_storeu_epi16(y, mask, (__m256i)_mm512_cvtneps_pbh(v));
-}
-
 template <class Output>
 struct LinearArgs {
   int64_t tokens, in_units, out_dim;  // `tokens`: those that are computed
@@ -47,6 +42,7 @@ struct LinearArgs {
   const float* token_scale;  // [tokens] or null: multiplies a token
   const float* bias;         // [out_dim] or null
   const float* factor;       // [tokens, out_dim] or null: multiplies the activated result
+  const float* residual;     // [tokens, out_dim] or null: is added to that
   Output* y;                 // [tokens, out_dim]
   Activation activation;
 };
@@ -83,6 +79,7 @@ void Finish(const LinearArgs<Output>& a, const float* sums, int64_t stride, int6
         if (a.token_scale) v = _mm512_mul_ps(v, _mm512_set1_ps(a.token_scale[token]));
         v = Activate(_mm512_fmadd_ps(v, scale, bias), a.activation);
         if (a.factor) v = _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, a.factor + at));
+        if (a.residual) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, a.residual + at));
         Store(a.y + at, mask, v);
       }
     }

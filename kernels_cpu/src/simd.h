@@ -4,12 +4,14 @@
 #include <immintrin.h>
 
 #include <cstdint>
+#include <initializer_list>
 
 namespace jaxcls {
 
 constexpr int kLanes = 16;
 
-// exp for x <= 88; below -87.3 it is 0. NaN stays NaN (min and max return their second operand then). Degree 6 polynomial on [-ln2/2, ln2/2], relative error below 1e-7.
+// exp for x <= 88; below -87.3 it is 0. NaN stays NaN (min and max return their second operand then). Degree 6 polynomial
+// on [-ln2/2, ln2/2], relative error below 1e-7.
 inline __m512 Exp(__m512 x) {
   const __m512 below = _mm512_set1_ps(-87.3f);
   const __mmask16 keep = _mm512_cmp_ps_mask(x, below, _CMP_NLE_UQ);
@@ -86,5 +88,11 @@ inline __m128 SumOfLanes(__m512i a, __m512i b, __m512i c, __m512i d, int32_t off
 
 // Two vectors of floats, rounded to 32 bfloat16 in order.
 inline __m512i ToBf16(__m512 low, __m512 high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
+
+// Stores the lanes of a mask, rounded to bfloat16 where that is stored.
+inline void Store(float* y, __mmask16 mask, __m512 v) { _mm512_mask_storeu_ps(y, mask, v); }
+inline void Store(uint16_t* y, __mmask16 mask, __m512 v) {
+  _mm256_mask_storeu_epi16(y, mask, (__m256i)_mm512_cvtneps_pbh(v));
+}
 
 }  // namespace jaxcls

@@ -34,13 +34,23 @@ class Team {
     for (int64_t spins = 0; done_.load() < count; ++spins) Pause(spins);
   }
 
-  // Operations that compute now. One alone shares its work; several have a thread each.
-  std::atomic<int> computing{0};
+  // To be called when an operation begins; whether it is computed by itself. Where steps run side by side, each with a core
+  // of its own, one that happens to begin between two operations of the other is not.
+  bool Enter() { return !Crowded(computing_.fetch_add(1) > 0); }
+  void Leave() { Crowded(computing_.fetch_sub(1) > 1); }
 
  private:
   static constexpr int kBits = 32;
   // Polls, tens of nanoseconds each, for a next operation.
   static constexpr int64_t kPatience = 2048;
+
+  // Cycles, about half a millisecond, for which operations are not alone after two were computed at once.
+  static constexpr uint64_t kMemory = 1 << 20;
+
+  bool Crowded(bool now) {
+    if (now) crowded_at_.store(__rdtsc(), std::memory_order_relaxed);
+    return now || __rdtsc() - crowded_at_.load(std::memory_order_relaxed) < kMemory;
+  }
 
   static void Pause(int64_t spins) { spins < 4096 ? _mm_pause() : std::this_thread::yield(); }
 
@@ -56,7 +66,7 @@ class Team {
   }
 
   void Help() {
-    for (int64_t spins = 0; spins < kPatience && computing.load(std::memory_order_relaxed) < 2; ++spins) {
+    for (int64_t spins = 0; spins < kPatience && computing_.load(std::memory_order_relaxed) < 2; ++spins) {
       if (TakePiece()) {
         spins = -1;
       } else {
@@ -67,6 +77,8 @@ class Team {
   }
 
   static constexpr int64_t kMask = (int64_t{1} << kBits) - 1;
+  std::atomic<int> computing_{0};
+  std::atomic<uint64_t> crowded_at_{0};
   void (*run_)(const void*, int64_t) = nullptr;
   const void* piece_ = nullptr;
   std::atomic<int64_t> ticket_{0};  // number of pieces, and the next one
@@ -78,7 +90,7 @@ inline Team team;
 // Calls piece(i) for every i in [0, count), in any order. A result never depends on who computes what.
 template <class Pool, class Piece>
 void ForEach(Pool& pool, int64_t count, const Piece& piece) {
-  const bool alone = team.computing.fetch_add(1) == 0;
+  const bool alone = team.Enter();
   const int64_t wanted = alone ? std::min<int64_t>(pool.num_threads(), count) - 1 : 0;
   if (wanted <= 0) {
     for (int64_t i = 0; i < count; ++i) piece(i);
@@ -86,7 +98,7 @@ void ForEach(Pool& pool, int64_t count, const Piece& piece) {
     auto run = [](const void* piece, int64_t i) { (*static_cast<const Piece*>(piece))(i); };
     team.Run(run, &piece, count, wanted, [&pool](auto help) { pool.Schedule(std::move(help)); });
   }
-  team.computing.fetch_sub(1);
+  team.Leave();
 }
 
 }  // namespace jaxcls

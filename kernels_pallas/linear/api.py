@@ -1,17 +1,15 @@
 """The op's typed front: validates, then dispatches on `implementation`."""
 
 from functools import partial
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Num
 
+from kernels_pallas.compiled import Implementation, dispatch
 from kernels_pallas.linear import cpu, xla
 from kernels_pallas.linear.activations import Activation
-
-Implementation = Literal["xla", "cpu"]
 
 
 # jit: traced once for all layers of a model.
@@ -22,6 +20,7 @@ def linear(
     scale: Float[Array, " out"] | None = None,
     bias: Float[Array, " out"] | None = None,
     factor: Float[Array, "*batch out"] | None = None,
+    residual: Float[Array, "*batch out"] | None = None,
     num_tokens: Int[Array, ""] | None = None,
     *,
     activation: Activation = "none",
@@ -30,7 +29,7 @@ def linear(
     out_dtype: DTypeLike = jnp.float32,
     implementation: Implementation | None = None,
 ) -> Float[Array, "*batch out"]:
-    """activation(x W^T + b) * factor.
+    """activation(x W^T + b) * factor + residual.
 
     Args:
         x: inputs, rounded to `dtype` for the product.
@@ -38,6 +37,7 @@ def linear(
         scale: of each row of an int8 weight, float32.
         bias: b.
         factor: multiplies the activated result; a gated MLP's gate.
+        residual: is added to that; what the block was given.
         num_tokens: int32; rows of x from this one on are padding, whose results are finite and meaningless. A kernel
             skips them. None: there is no padding.
         activation: what is applied to x W^T + b, in float32.
@@ -54,16 +54,6 @@ def linear(
     if int8_inputs and weight.dtype != jnp.int8:
         raise ValueError(f"int8_inputs needs int8 weights, not {weight.dtype}")
     options = {"activation": activation, "int8_inputs": int8_inputs, "dtype": dtype, "out_dtype": out_dtype}
-    operands = (x, weight, scale, bias, factor, num_tokens)
-    if implementation == "xla":
-        return xla.linear(*operands, **options)
-    reason = cpu.unsupported(x, weight, dtype, int8_inputs)
-    if implementation == "cpu":
-        if reason is not None:
-            raise ValueError(f"implementation='cpu': {reason}; use 'xla'")
-        return cpu.linear(*operands, **options)
-    if reason is not None:
-        return xla.linear(*operands, **options)
-    return jax.lax.platform_dependent(
-        *operands, cpu=partial(cpu.linear, **options), default=partial(xla.linear, **options)
-    )
+    operands = (x, weight, scale, bias, factor, residual, num_tokens)
+    kernels = {"cpu": partial(cpu.linear, **options), "xla": partial(xla.linear, **options)}
+    return dispatch(implementation, cpu.unsupported(x, weight, dtype, int8_inputs), *operands, **kernels)

@@ -1,7 +1,6 @@
 """The op as a compiled kernel for x86-64 CPUs (kernels_cpu/src/linear.h)."""
 
-from functools import partial
-from typing import Any, get_args
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Num
 
 from kernels_cpu import library
+from kernels_pallas.compiled import with_gradient_of
 from kernels_pallas.linear import xla
 from kernels_pallas.linear.activations import Activation
 
@@ -37,6 +37,7 @@ def linear(
     scale: Float[Array, " out"] | None,
     bias: Float[Array, " out"] | None,
     factor: Float[Array, "T out"] | None,
+    residual: Float[Array, "T out"] | None,
     num_tokens: Int[Array, ""] | None,
     *,
     activation: Activation,
@@ -48,49 +49,31 @@ def linear(
     # The kernel rounds as it packs; other dtypes are made one that it takes.
     takes = (jnp.float32, jnp.bfloat16) if int8_inputs else (jnp.float32, dtype)
     x = x if x.dtype in takes else x.astype(takes[-1])
-    out_dtype = jnp.dtype(out_dtype)
-    stored = out_dtype if out_dtype in (jnp.float32, jnp.bfloat16) else jnp.dtype(jnp.float32)
-    y: Any = _linear(x, weight, scale, bias, factor, num_tokens, activation, int8_inputs, jnp.dtype(dtype), stored)
-    return y.astype(out_dtype)
+    stored = out_dtype if out_dtype in (jnp.float32, jnp.bfloat16) else jnp.float32
+    options = {"activation": activation, "int8_inputs": int8_inputs, "dtype": dtype, "out_dtype": stored}
+    return _linear(x, weight, scale, bias, factor, residual, num_tokens, **options).astype(out_dtype)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(6, 7, 8, 9))
+@with_gradient_of(xla.linear)
 def _linear(
     x: Float[Array, "T in"],
     weight: Num[Array, "out in"],
     scale: Float[Array, " out"] | None,
     bias: Float[Array, " out"] | None,
     factor: Float[Array, "T out"] | None,
+    residual: Float[Array, "T out"] | None,
     num_tokens: Int[Array, ""] | None,
+    *,
     activation: Activation,
     int8_inputs: bool,
-    dtype: jnp.dtype,
-    out_dtype: jnp.dtype,
+    dtype: DTypeLike,
+    out_dtype: DTypeLike,
 ) -> Float[Array, "T out"]:
     del dtype
     result = jax.ShapeDtypeStruct((x.shape[0], weight.shape[0]), out_dtype)
     call = jax.ffi.ffi_call("jaxcls_linear", result, vmap_method="sequential")
     absent = jnp.zeros((0,), jnp.float32)
-    optional = (absent if operand is None else operand.astype(jnp.float32) for operand in (scale, bias, factor))
+    optional = (absent if value is None else value.astype(jnp.float32) for value in (scale, bias, factor, residual))
     count = jnp.zeros((0,), jnp.int32) if num_tokens is None else num_tokens.reshape(1)
     number = np.int64(get_args(Activation).index(activation))
     return call(x, weight, *optional, count, activation=number, rounded=int8_inputs)
-
-
-def _forward(*arguments: Any) -> tuple[Float[Array, "T out"], tuple[Any, ...]]:
-    return _linear(*arguments), arguments[:5]  # rows that are not tokens have no gradient
-
-
-def _backward(
-    activation: Activation,
-    int8_inputs: bool,
-    dtype: jnp.dtype,
-    out_dtype: jnp.dtype,
-    saved: tuple[Any, ...],
-    gradient: Float[Array, "T out"],
-) -> tuple[Any, ...]:
-    options = {"activation": activation, "int8_inputs": int8_inputs, "dtype": dtype, "out_dtype": out_dtype}
-    return *jax.vjp(partial(xla.linear, num_tokens=None, **options), *saved)[1](gradient), None
-
-
-_linear.defvjp(_forward, _backward)

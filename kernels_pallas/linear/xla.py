@@ -14,6 +14,7 @@ def linear(
     scale: Float[Array, " out"] | None,
     bias: Float[Array, " out"] | None,
     factor: Float[Array, "*batch out"] | None,
+    residual: Float[Array, "*batch out"] | None,
     num_tokens: Int[Array, ""] | None,
     *,
     activation: Activation,
@@ -44,6 +45,8 @@ def linear(
     y = ACTIVATIONS[activation](y)
     if factor is not None:
         y = y * factor
+    if residual is not None:
+        y = y + residual
     return y.astype(out_dtype)
 
 

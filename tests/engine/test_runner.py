@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -12,8 +14,10 @@ from jaxcls.config.engine import engine_config
 from jaxcls.engine.batch import empty_batch
 from jaxcls.engine.checkpoint import open_checkpoint
 from jaxcls.engine.load import abstract_model
-from jaxcls.engine.runner import ModelRunner
+from jaxcls.engine.runner import ModelRunner, make_step
 from jaxcls.engine.stats import Stats
+from kernels_cpu import library
+from tests.tiny import BERT, QWEN3, write_checkpoint
 
 
 @pytest.fixture
@@ -76,3 +80,22 @@ def test_a_program_that_cannot_be_made_says_so_every_time(
         with pytest.raises(ValueError, match="cover 7 tokens"):
             runner.run(wrong, "classify")
     assert runner.run(batch, "classify").result().probs.shape[1] == 3
+
+
+@pytest.mark.skipif("float32" not in library().dtypes, reason="this machine has no compiled kernels")
+@pytest.mark.parametrize("family", [BERT, {**QWEN3, "head_dim": 16}], ids=["bert", "qwen3"])
+def test_a_layer_has_no_loops_beside_its_kernels(family: dict[str, Any], tmp_path: Path) -> None:
+    # XLA would split those of a large step between threads, which then wait for each other twice a layer.
+    loops = []
+    for num_layers in (1, 3):
+        wide = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": num_layers}
+        path = write_checkpoint(tmp_path / str(num_layers), {**family, **wide})
+        llm = LLM(path, dtype="float32", compilation_cache_dir=False)
+        model, runner = llm.model, llm.model.runner
+        arrays, batch_structure = jax.tree.flatten(empty_batch(model.ladder.buckets[0]))
+        weights, structure = jax.tree.flatten(runner.state)
+        step = make_step(runner.graphdef, structure, model.checkpoint.pooler("classify"), None, None)
+        program = step.lower(weights, arrays, None, batch_structure=batch_structure).compile().as_text()
+        assert program.count("jaxcls_norm") > 2 * num_layers
+        loops.append(program.count(" fusion("))
+    assert loops[0] == loops[1]

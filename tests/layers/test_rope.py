@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcls.layers.rope import RopeConfig, cos_sin, inverse_frequencies, rotate
+from jaxcls.layers.rope import RopeConfig, cos_sin, inverse_frequencies
+from kernels_pallas.rotate import rotate
 
 ROPE = RopeConfig(head_dim=8, theta=100.0)
 

@@ -1,4 +1,4 @@
-// XLA FFI handlers: buffers in, loops over independent pieces.
+// XLA FFI handlers of what is made of products: linear layers and attention.
 #include "attention.h"
 #include "team.h"
 #include "xla/ffi/api/ffi.h"
@@ -107,8 +107,8 @@ using TokenCount = ffi::Buffer<ffi::DataType::S32>;
 
 template <class Type, class Input>
 ffi::Error LinearFrom(ffi::ThreadPool& pool, ffi::AnyBuffer x, ffi::AnyBuffer w, ffi::AnyBuffer scale,
-                      ffi::AnyBuffer bias, ffi::AnyBuffer factor, TokenCount num_tokens, ffi::Result<ffi::AnyBuffer> y,
-                      int64_t activation) {
+                      ffi::AnyBuffer bias, ffi::AnyBuffer factor, ffi::AnyBuffer residual, TokenCount num_tokens,
+                      ffi::Result<ffi::AnyBuffer> y, int64_t activation) {
   const auto shape = w.dimensions();
   const int64_t rows = x.dimensions()[0];
   auto fill = [&](auto* out) {
@@ -119,6 +119,7 @@ ffi::Error LinearFrom(ffi::ThreadPool& pool, ffi::AnyBuffer x, ffi::AnyBuffer w,
     args.scale = scale.element_count() ? reinterpret_cast<const float*>(scale.untyped_data()) : nullptr;
     args.bias = bias.element_count() ? reinterpret_cast<const float*>(bias.untyped_data()) : nullptr;
     args.factor = factor.element_count() ? reinterpret_cast<const float*>(factor.untyped_data()) : nullptr;
+    args.residual = residual.element_count() ? reinterpret_cast<const float*>(residual.untyped_data()) : nullptr;
     args.y = out;
     args.activation = static_cast<Activation>(activation);
     ChoosePanel<Type>(pool, reinterpret_cast<const Input*>(x.untyped_data()), args, w.untyped_data(),
@@ -135,24 +136,24 @@ ffi::Error LinearFrom(ffi::ThreadPool& pool, ffi::AnyBuffer x, ffi::AnyBuffer w,
 
 // `rounded`: the product of int8 weights is one of int8 inputs too, each token with its own scale.
 ffi::Error Linear(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer w, ffi::AnyBuffer scale, ffi::AnyBuffer bias,
-                  ffi::AnyBuffer factor, TokenCount num_tokens, ffi::Result<ffi::AnyBuffer> y, int64_t activation,
-                  bool rounded) {
+                  ffi::AnyBuffer factor, ffi::AnyBuffer residual, TokenCount num_tokens,
+                  ffi::Result<ffi::AnyBuffer> y, int64_t activation, bool rounded) {
   const auto from = x.element_type(), weights = w.element_type();
   if (weights == ffi::DataType::F32 && from == ffi::DataType::F32) {
-    return LinearFrom<F32, float>(pool, x, w, scale, bias, factor, num_tokens, y, activation);
+    return LinearFrom<F32, float>(pool, x, w, scale, bias, factor, residual, num_tokens, y, activation);
   }
   if (weights == ffi::DataType::S8 && rounded && from == ffi::DataType::F32) {
-    return LinearFrom<Int8, float>(pool, x, w, scale, bias, factor, num_tokens, y, activation);
+    return LinearFrom<Int8, float>(pool, x, w, scale, bias, factor, residual, num_tokens, y, activation);
   }
   if (weights == ffi::DataType::S8 && rounded && from == ffi::DataType::BF16) {
-    return LinearFrom<Int8, uint16_t>(pool, x, w, scale, bias, factor, num_tokens, y, activation);
+    return LinearFrom<Int8, uint16_t>(pool, x, w, scale, bias, factor, residual, num_tokens, y, activation);
   }
   const bool bf16 = weights == ffi::DataType::BF16 || weights == ffi::DataType::S8;
   if (bf16 && from == ffi::DataType::F32) {
-    return LinearFrom<Bf16, float>(pool, x, w, scale, bias, factor, num_tokens, y, activation);
+    return LinearFrom<Bf16, float>(pool, x, w, scale, bias, factor, residual, num_tokens, y, activation);
   }
   if (bf16 && from == ffi::DataType::BF16) {
-    return LinearFrom<Bf16, uint16_t>(pool, x, w, scale, bias, factor, num_tokens, y, activation);
+    return LinearFrom<Bf16, uint16_t>(pool, x, w, scale, bias, factor, residual, num_tokens, y, activation);
   }
   return ffi::Error::InvalidArgument("jaxcls_linear: unsupported dtypes");
 }
@@ -336,6 +337,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxcls_write_pages, WritePages,
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxcls_linear, Linear,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::AnyBuffer>()
