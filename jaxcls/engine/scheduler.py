@@ -6,11 +6,11 @@ import itertools
 import time
 
 from jaxcls.engine.buckets import Bucket, Ladder
-from jaxcls.engine.paged_queue import PagedQueue
+from jaxcls.engine.paged_queue import LOOKAHEAD, PagedQueue
 from jaxcls.engine.prefix import Chunk, PrefixPlanner
 from jaxcls.engine.request import Order, Request, Task
 
-# A step this full is taken without comparing longer rows.
+# A step this full is taken without comparing longer rows, and a row without looking further for what fits.
 GOOD_FILL = 0.96
 
 
@@ -42,9 +42,9 @@ class StepPlan:
 class Scheduler:
     """Waiting requests; best-fit packing into the rows of one bucket at a time.
 
-    The request that comes first (order, then length) is in the next step, so nothing starves; its rows are filled
-    with the longest waiting requests that fit, which for equal orders is best-fit decreasing. Of the row lengths that
-    hold it, the one whose step gives most tokens for its cost is taken.
+    The request that comes first (order, then length) is in the next step, so nothing starves; its rows are filled in
+    that order with what fits, which for equal orders is best-fit decreasing. Of the row lengths that hold it, the one
+    whose step gives most tokens for its cost is taken.
 
     Requests that are worth pages (`planner`) wait in a queue of their own, and run in steps of their own.
     """
@@ -89,9 +89,9 @@ class Scheduler:
         """
         whole: list[Task] = [task for task, waiting in self._by_task.items() if len(waiting)]
         paged: list[Task] = [task for task, waiting in self._paged.items() if len(waiting)]
-        task = min(whole, key=lambda task: self._by_task[task].first_key(), default=None)
+        task = min(whole, key=lambda task: _first_key(self._by_task[task].first), default=None)
         for other in sorted(paged, key=lambda task: self._paged[task].first_order()):
-            if task is None or self._paged[other].first_order() <= self._by_task[task].first_key()[0]:
+            if task is None or self._paged[other].first_order() <= self._by_task[task].first.order:
                 plan = self._paged_step(other)
                 if plan is not None:
                     return plan
@@ -120,20 +120,17 @@ class Scheduler:
 
     def _whole_step(self, task: Task) -> StepPlan:
         waiting = self._by_task[task]
-        first = waiting.pop_first()
-        bucket, rows = self._plan(first, waiting.lengths)
-        for row in rows:
-            for request in row:
-                if request is not first:
-                    waiting.discard(request)
-                self._forget(request)
+        bucket, rows = self._plan(waiting)
+        for request in itertools.chain.from_iterable(rows):
+            waiting.discard(request)
+            self._forget(request)
         return StepPlan(bucket, tuple(tuple(Chunk(one, 0, one.num_tokens) for one in row) for row in rows), task)
 
-    def _plan(self, first: Request, lengths: list[Request]) -> tuple[Bucket, list[list[Request]]]:
+    def _plan(self, waiting: "_Waiting") -> tuple[Bucket, list[list[Request]]]:
         """The rows that give most tokens for their cost; short rows that are well filled need no comparison."""
         best: tuple[float, Bucket, list[list[Request]]] | None = None
-        for row_len in self._ladder.rows_for(first.num_tokens):
-            rows = _fill(first, lengths.copy(), self._ladder.full(row_len))
+        for row_len in self._ladder.rows_for(waiting.first.num_tokens):
+            rows = _fill(waiting.groups(), self._ladder.full(row_len))
             fills = [sum(request.num_tokens for request in row) for row in rows]
             bucket = self._ladder.smallest(fills, sum(map(len, rows)))
             value = sum(fills) / bucket.cost
@@ -145,65 +142,78 @@ class Scheduler:
         return best[1:]
 
 
-def _fill(first: Request, lengths: list[Request], bucket: Bucket) -> list[list[Request]]:
-    """Rows of `first` and of the longest requests that fit, which are taken out of `lengths`."""
+def _fill(groups: list[list[Request]], bucket: Bucket) -> list[list[Request]]:
+    """Rows of the first request and of those that fit behind it, group by group; they are taken out of the groups."""
     rows: list[list[Request]] = []
-    seats = bucket.num_seqs - 1
-    for index in range(bucket.rows):
-        row = [first] if index == 0 else []
-        room = bucket.row_len - sum(request.num_tokens for request in row)
-        while room and seats:
-            at = bisect.bisect_right(lengths, room, key=lambda request: request.num_tokens)
-            if at == 0:
+    seats = bucket.num_seqs
+    while len(rows) < bucket.rows:
+        row: list[Request] = []
+        room = bucket.row_len
+        for group in groups:
+            while seats and (at := bisect.bisect_right(group, room, key=_num_tokens)):
+                row.append(group.pop(at - 1))
+                room -= row[-1].num_tokens
+                seats -= 1
+            if not seats or room <= (1 - GOOD_FILL) * bucket.row_len:
                 break
-            row.append(lengths.pop(at - 1))
-            room -= row[-1].num_tokens
-            seats -= 1
         if not row:
             break
         rows.append(row)
+        groups = [group for group in groups if group]
     return rows
 
 
 class _Waiting:
-    """Requests of one task under two orders: who is first, and by length, the earliest of equals last."""
+    """Requests of one task: groups of equal order, each by length, of equals the one that came first last."""
 
     def __init__(self) -> None:
-        self._first: list[Request] = []
-        self.lengths: list[Request] = []
+        self._groups: dict[Order, list[Request]] = {}
+        self._orders: list[Order] = []
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._first)
+        return self._count
+
+    @property
+    def first(self) -> Request:
+        """The request that runs next; there must be one."""
+        return self._groups[self._orders[0]][-1]
+
+    def groups(self) -> list[list[Request]]:
+        """The first groups, in their order, to be changed."""
+        return [self._groups[order].copy() for order in self._orders[:LOOKAHEAD]]
 
     def add(self, request: Request) -> None:
-        bisect.insort(self._first, request, key=_first_key)
-        bisect.insort(self.lengths, request, key=_length_key)
-
-    def first_key(self) -> tuple[Order, int, int]:
-        return _first_key(self._first[0])
-
-    def pop_first(self) -> Request:
-        request = self._first[0]
-        self.discard(request)
-        return request
+        """Takes a request in."""
+        if request.order not in self._groups:
+            self._groups[request.order] = []
+            bisect.insort(self._orders, request.order)
+        bisect.insort(self._groups[request.order], request, key=_length_key)
+        self._count += 1
 
     def discard(self, request: Request) -> bool:
         """Takes a request out; whether it was there."""
-        found = False
-        for entries, key in ((self._first, _first_key), (self.lengths, _length_key)):
-            at = bisect.bisect_left(entries, key(request), key=key)
-            while at < len(entries) and entries[at] is not request and key(entries[at]) == key(request):
-                at += 1
-            if at < len(entries) and entries[at] is request:
-                del entries[at]
-                found = True
-        return found
+        group = self._groups.get(request.order, [])
+        at = bisect.bisect_left(group, _length_key(request), key=_length_key)
+        while at < len(group) and group[at] is not request and _length_key(group[at]) == _length_key(request):
+            at += 1
+        if at == len(group) or group[at] is not request:
+            return False
+        del group[at]
+        self._count -= 1
+        if not group:
+            del self._groups[request.order]
+            del self._orders[bisect.bisect_left(self._orders, request.order)]
+        return True
 
 
 def _first_key(request: Request) -> tuple[Order, int, int]:
     return request.order, -request.num_tokens, request.index
 
 
-def _length_key(request: Request) -> tuple[int, int, int, int]:
-    priority, arrival = request.order
-    return request.num_tokens, -priority, -arrival, -request.index
+def _length_key(request: Request) -> tuple[int, int]:
+    return request.num_tokens, -request.index
+
+
+def _num_tokens(request: Request) -> int:
+    return request.num_tokens

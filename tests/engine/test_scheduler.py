@@ -59,6 +59,15 @@ def test_each_step_starts_with_the_request_that_is_first_in_order(ladder: Ladder
         waiting = [r for r in waiting if r not in plan.requests]
 
 
+def test_a_short_text_does_not_wait_for_longer_ones_that_came_later() -> None:
+    scheduler = Scheduler(make_ladder(max_len=64, max_tokens=64, max_seqs=16, short_row=64))
+    for index, length in enumerate([5, 30, 30, 30, 5, 30, 30, 30, 5, 30]):
+        scheduler.add(request(index, length, order=index))
+    steps = [[r.index for r in plan.requests] for plan in plan_all(scheduler)]
+    # What does not fit is passed over for what comes next and does.
+    assert steps == [[0, 1, 4, 8], [2, 3], [5, 6], [7, 9]]
+
+
 @given(ladders, lengths, st.data())
 def test_removed_requests_never_run(ladder: Ladder, lengths: list[int], data: st.DataObject) -> None:
     scheduler = Scheduler(ladder)
