@@ -72,7 +72,7 @@ class AsyncLLM:
                 expected.
             **options: see `LLM`.
         """
-        self.model: Model = load_model(engine_config(model, dict(options)))
+        self.model: Model = load_model(engine_config(model, dict(options)), shared=True)
         self.loop = EngineLoop(self.model, max_queue=max_queue, max_wait=max_wait)
 
     @property

@@ -80,7 +80,7 @@ class EngineConfig(BaseModel):
             token, which is faster and less exact; None: as `dtype` says. Checkpoints are quantised as they are loaded.
         max_model_len: longest prompt in tokens; None: what the checkpoint allows.
         max_num_seqs: most sequences in one step.
-        max_num_batched_tokens: tokens of a full step; None: 512 on CPU, 8192 elsewhere.
+        max_num_batched_tokens: tokens of a full step; None: 512 on CPU (`AsyncLLM`, server: 256), 8192 elsewhere.
         enable_prefix_caching: whether a prefix that prompts have in common is computed once, and kept for later ones.
             None: where the model allows it, which causal ones that score the last token do.
         enable_chunked_prefill: whether a prompt longer than a step is computed in parts, in memory that does not grow

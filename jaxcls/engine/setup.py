@@ -47,12 +47,17 @@ class Model:
 
 
 @collector_paused()
-def load_model(options: EngineConfig) -> Model:
-    """Opens and loads a checkpoint. The smallest program is compiled while the weights are read."""
+def load_model(options: EngineConfig, *, shared: bool = False) -> Model:
+    """Opens and loads a checkpoint. The smallest program is compiled while the weights are read.
+
+    Args:
+        options: what the caller asks for.
+        shared: one engine will serve many callers, who each wait for their own.
+    """
     checkpoint = open_checkpoint(options)
     set_compilation_cache(options.compilation_cache_dir)
     abstract = abstract_model(checkpoint, options)
-    shapes, stats = ladder(checkpoint, options, abstract.dtype), Stats()
+    shapes, stats = ladder(checkpoint, options, abstract.dtype, shared=shared), Stats()
     paging = open_paging(checkpoint, options, abstract.dtype, shapes)
     shapes = paged_ladder(shapes, paging, options, checkpoint.max_len)
     poolers: dict[Task, Pooler] = {task: checkpoint.pooler(task) for task in checkpoint.tasks}

@@ -181,3 +181,10 @@ def test_a_short_text_does_not_wait_for_a_long_one(tmp_path: Path) -> None:
 
     asyncio.run(run())
     assert done[2:] == ["short", "long"]
+
+
+def test_steps_for_many_callers_are_shorter_than_those_of_one(bert_path: Path, bert: LLM) -> None:
+    async def body(llm: AsyncLLM) -> None:
+        assert llm.model.ladder.max_tokens == bert.model.ladder.max_tokens // 2
+
+    run(bert_path, body)
