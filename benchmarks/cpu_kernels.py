@@ -1,7 +1,8 @@
 """The compiled CPU kernels against the same ops as XLA programs, in one interleaved run.
 
 `python -m benchmarks.cpu_kernels [--rounds 9] [--output results.jsonl]`. Two threads call an op at the same time, as
-two steps do. Rates count what has to be multiplied: padding and masked scores are not work.
+two steps do. Rates count what has to be multiplied: padding and masked scores are not work. Of norms and rotations they
+count values; a rotation's cosines and sines are made in the same program, as in a model's first layer.
 """
 
 import argparse
@@ -19,7 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.machine import machine
+from jaxcls.layers.rope import RopeConfig, cos_sin
 from kernels_pallas.linear import linear
+from kernels_pallas.norm import norm
+from kernels_pallas.rotate import rotate
 from kernels_pallas.varlen_attention import varlen_attention
 
 TOKENS, STREAMS = 512, 2
@@ -28,6 +32,9 @@ MATRICES = ((384, 384), (384, 1536), (1536, 384), (768, 768), (768, 3072), (3072
 # Row groups and the lengths of the sequences in a row; 12 heads of 32 and 64.
 LAYOUTS = {"25 tokens": ((4, 128), 25), "100 tokens": ((4, 128), 100), "250 tokens": ((1, 512), 250)}
 HEADS, HEAD_DIMS = 12, (32, 64)
+# Widths of MiniLM, bert-base and Qwen3-0.6B, whose queries and keys are 24 heads of 128.
+WIDTHS = (384, 768, 1024)
+ROTATED_HEADS, ROTATED_DIM = 24, 128
 
 Call = Callable[[], jax.Array]
 
@@ -39,7 +46,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     rows = [{"kind": "machine", **machine(STREAMS)}]
-    for op, case, dtype, work, calls in (*_linear_cases(), *_attention_cases()):
+    for op, case, dtype, work, calls in (*_linear_cases(), *_attention_cases(), *_token_cases()):
         rates = measure(calls, work, arguments.rounds)
         ratio = statistics.median(a / b for a, b in zip(rates["cpu"], rates["xla"], strict=True))
         medians = {name: round(statistics.median(found) / 1e9, 1) for name, found in rates.items()}
@@ -117,6 +124,28 @@ def _attention_cases() -> list[tuple[str, str, str, float, dict[str, Call]]]:
                     step = jax.jit(partial(varlen_attention, **options, implementation=implementation))
                     calls[implementation] = partial(step, *operands)
                 cases.append(("attention", f"{name}, {head_dim}", dtype, work, calls))
+    return cases
+
+
+def _token_cases() -> list[tuple[str, str, str, float, dict[str, Call]]]:
+    """Norms, and the rotation of queries and keys."""
+    cases = []
+    rng = np.random.default_rng(0)
+    for width in WIDTHS:
+        x, weight = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((TOKENS, width), (width,)))
+        for name, centred in (("LayerNorm", True), ("RMSNorm", False)):
+            step = partial(norm, x, weight, eps=1e-6, centred=centred)
+            calls: dict[str, Call] = {i: partial(step, implementation=i) for i in ("cpu", "xla")}
+            cases.append((name, str(width), "float32", float(x.size), calls))
+    heads = jnp.asarray(rng.normal(size=(TOKENS, ROTATED_HEADS, ROTATED_DIM)), jnp.float32)
+    positions = jnp.arange(TOKENS)
+
+    def turn(heads: jax.Array, positions: jax.Array, implementation: Any) -> jax.Array:
+        angles = cos_sin(RopeConfig(ROTATED_DIM, 1e6), positions, positions)
+        return rotate(heads, *angles, implementation=implementation)
+
+    calls = {i: partial(jax.jit(partial(turn, implementation=i)), heads, positions) for i in ("cpu", "xla")}
+    cases.append(("rotate", f"{ROTATED_HEADS} x {ROTATED_DIM}", "float32", float(heads.size), calls))
     return cases
 
 
