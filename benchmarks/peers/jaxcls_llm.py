@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from tokenizers import Tokenizer
+
 from benchmarks.peers.base import Dtype, Peer, Scores, Settings
 from benchmarks.workloads import Item
 from jaxcls import LLM
@@ -26,11 +28,20 @@ class Jaxcls(Peer):
             **options,
         )
         self.tokenization = {"truncation": True, "max_length": settings.max_length}
+        self.tokenizer = Tokenizer.from_file(str(settings.model / "tokenizer.json"))
 
     def run(self, items: Sequence[Item]) -> Scores:
         """Logits of every item."""
-        outputs = self.llm.classify(list(items), use_tqdm=False, tokenization_kwargs=self.tokenization)
+        outputs = self.llm.classify(self._prompts(items), use_tqdm=False, tokenization_kwargs=self.tokenization)
         return [output.outputs.logits for output in outputs if output.outputs is not None]
+
+    def _prompts(self, items: Sequence[Item]) -> list[Any]:
+        """The items, but of pairs that the tokenizer puts nothing between what the others make of them: their tokens."""
+        # jaxcls does not guess what the prompt of such a pair should be.
+        if isinstance(items[0], str) or self.tokenizer.num_special_tokens_to_add(is_pair=True):
+            return list(items)
+        encoded = self.tokenizer.encode_batch(list(items), add_special_tokens=False)
+        return [{"prompt_token_ids": one.ids} for one in encoded]
 
     def warm(self, items: Sequence[Item]) -> None:
         """Compiles every shape, then runs a sample."""
