@@ -36,7 +36,7 @@ class Jaxcls(Peer):
         return [output.outputs.logits for output in outputs if output.outputs is not None]
 
     def _prompts(self, items: Sequence[Item]) -> list[Any]:
-        """The items, but of pairs that the tokenizer puts nothing between what the others make of them: their tokens."""
+        """The items; of pairs that the tokenizer puts nothing between, as the others do, the tokens of both."""
         # jaxcls does not guess what the prompt of such a pair should be.
         if isinstance(items[0], str) or self.tokenizer.num_special_tokens_to_add(is_pair=True):
             return list(items)
