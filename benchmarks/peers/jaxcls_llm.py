@@ -25,6 +25,7 @@ class Jaxcls(Peer):
             max_model_len=settings.max_length,
             compilation_cache_dir=settings.programs,
             local_files_only=True,
+            enable_prefix_caching=False,  # it would answer the second pass over the same items
             **options,
         )
         self.tokenization = {"truncation": True, "max_length": settings.max_length}
