@@ -20,7 +20,7 @@ def norm(
     centred: bool,
     implementation: Implementation | None = None,
 ) -> Float[Array, "*batch D"]:
-    """Y / sqrt(mean(y^2) + eps) * weight + bias over the last axis, with y = x - mean(x) if `centred`, else x.
+    """Normalises the last axis: y / sqrt(mean(y^2) + eps) * weight + bias, with y = x - mean(x) if `centred`, else x.
 
     Args:
         x: any float dtype; everything is computed in float32, in two passes: E[x^2] - E[x]^2 would cancel where the

@@ -1,4 +1,4 @@
-"""The op as a compiled kernel for x86-64 CPUs (kernels_cpu/src/elementwise.cc), one pass over memory.
+"""The op as a compiled kernel for x86-64 CPUs (kernels_cpu/src/elementwise.cc): row by row, while it is in the cache.
 
 XLA on CPUs makes five programs of it, two of them reductions that a library computes.
 """
