@@ -10,14 +10,14 @@ import jax
 
 from jaxcls.config.engine import EngineConfig, EngineOptions, engine_config
 from jaxcls.engine.checkpoint import DEMO, Checkpoint, open_checkpoint
-from jaxcls.engine.converted import ENTRY, layout
+from jaxcls.engine.converted import ENTRY, layout, reads_files
 from jaxcls.engine.load import AbstractModel, abstract_model, ladder, open_source, rule_table
 from jaxcls.engine.tokenizer import pair_prompt
 from kernels_cpu import library
 from kernels_pallas.mosaic_gpu.target import missing_instructions
 from weights import cache
 from weights import source as weight_files
-from weights.accounting import check_names, scales, total_bytes
+from weights.accounting import check_names, scales
 from weights.errors import CheckpointError
 from weights.hub import resolve
 
@@ -39,6 +39,7 @@ class Description:
         quantization: How the matrices of the layers are held, None: in `dtype`.
         memory_bytes: What the weights take on the device.
         layers: "stacked" or "unrolled".
+        token_embedding: "memory", or "file": the token embedding stays there, and its bytes are not counted.
         backend: Where it would run.
         kernels: dtypes that the compiled kernels of this CPU or GPU compute, or why there are none; None elsewhere.
         labels: Class names in the order of the logits, and the `problem_type`.
@@ -68,6 +69,7 @@ class Description:
     quantization: str | None
     memory_bytes: int
     layers: str
+    token_embedding: str
     backend: str
     kernels: str | None
     labels: list[str]
@@ -99,7 +101,7 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
     config = engine_config(model, dict(options))
     local, commit = _without_weights(config)
     checkpoint = open_checkpoint(local)
-    abstract = abstract_model(checkpoint, config)
+    abstract = abstract_model(checkpoint, config, from_files=reads_files(checkpoint, config))
     weights = _weights(checkpoint, abstract, config)
     pooler, embedder = checkpoint.pooler(checkpoint.tasks[0]), checkpoint.embedder
     scale_paths = set(scales(abstract.target).values())
@@ -115,8 +117,9 @@ def describe(model: str | Path, **options: Unpack[EngineOptions]) -> Description
         parameters=sum(prod(spec.shape) for path, spec in abstract.target.items() if path not in scale_paths),
         dtype=str(abstract.dtype),
         quantization=abstract.quantization,
-        memory_bytes=total_bytes(abstract.target),
+        memory_bytes=sum(spec.size * spec.dtype.itemsize for spec in abstract.weight_specs(num_tokens=0)),
         layers="stacked" if abstract.stacked else "unrolled",
+        token_embedding=abstract.token_embedding,
         backend=jax.default_backend(),
         kernels=_kernels(jax.default_backend()),
         labels=list(checkpoint.labels.names),

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Shaped
 
-from weights.source import Source
+from weights.file_table import FileTable
+from weights.source import FileSource, Source
 
 
 class JoinedSource:
@@ -43,3 +44,14 @@ class JoinedSource:
         """Lets go of a tensor's memory."""
         source, own = self._where[name]
         source.release(own)
+
+    def table(self, name: str, dtype: np.dtype) -> FileTable:
+        """A matrix in its file.
+
+        Raises:
+            TypeError: its source has no files.
+        """
+        source, own = self._where[name]
+        if not isinstance(source, FileSource):
+            raise TypeError(f"{name} lies in no file")
+        return source.table(own, dtype)

@@ -1,7 +1,9 @@
 """From a checkpoint to the arrays of a model: strict, one tensor at a time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from math import prod
+from typing import overload
 
 import jax
 import numpy as np
@@ -9,19 +11,48 @@ from jaxtyping import Shaped
 
 from weights import dummy
 from weights.accounting import NON_FINITE, Fill, HeadInit, Problems, Row, account, outline
+from weights.file_table import FileTable
 from weights.quantise import quantise
 from weights.rules import RuleTable
-from weights.source import Source
+from weights.source import FileSource, Source
 
 Host = Shaped[np.ndarray, "..."]
 Put = Callable[[str, Host], jax.Array]
 Progress = Callable[[int], None]
+Weights = dict[str, jax.Array] | dict[str, jax.Array | FileTable]
 
 _ALIGNMENT = 64  # bytes
 _HEAD_STD = 0.02
 _COPIED_AT_ONCE = 16 << 20  # bytes of a mapped file that are resident beside their copy
 _CHECKED_AT_ONCE = 1 << 16  # values: few enough for their temporaries to stay in the cache
 _EXPONENT_BITS = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F80_0000, "float64": 0x7FF0_0000_0000_0000}
+
+
+@overload
+def load(
+    source: Source,
+    table: RuleTable,
+    target: Mapping[str, jax.ShapeDtypeStruct],
+    *,
+    put: Put | None = None,
+    head_init: HeadInit | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, jax.Array]: ...
+
+
+@overload
+def load(
+    source: Source,
+    table: RuleTable,
+    target: Mapping[str, jax.ShapeDtypeStruct],
+    *,
+    put: Put | None = None,
+    head_init: HeadInit | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    in_file: Collection[str],
+) -> Weights: ...
 
 
 def load(
@@ -33,7 +64,8 @@ def load(
     head_init: HeadInit | None = None,
     seed: int = 0,
     progress: Progress | None = None,
-) -> dict[str, jax.Array]:
+    in_file: Collection[str] = (),
+) -> Weights:
     """Every parameter of `target`, from the tensors of `source`, in the target's order and dtypes.
 
     Layers may be unrolled (`layers.0.attn.q.weight`) or stacked (`layers.attn.q.weight`, with a leading layer axis);
@@ -54,6 +86,8 @@ def load(
             same), or "random" (matrices normal with std 0.02, biases 0, norms 1). None refuses.
         seed: for head_init="random".
         progress: called with the bytes of finished weights as they come; they add up to `total_bytes(target)`.
+        in_file: matrices that are not loaded, only looked through: their FileTable comes back. Each is one tensor, as
+            the file has it, in whatever dtype.
 
     Raises:
         MissingHeadError: the head is missing and head_init is None.
@@ -74,8 +108,26 @@ def load(
         for name in row.sources:
             source.release(name)
 
-    loaded = _fill_all(fills, value, put, progress, release)
+    tables = {fill.target: _table(source, fill, problems) for fill in fills if fill.target in in_file}
+    filled = [fill for fill in fills if fill.target not in tables]
+    loaded = _fill_all(filled, value, put, progress, problems, release) | tables
     return {path: loaded[path] for path in target}
+
+
+def _table(source: Source, fill: Fill, problems: Problems) -> FileTable:
+    """The matrix of a fill in its file, looked through."""
+    (row,) = fill.rows
+    if not isinstance(source, FileSource) or not row.sources or fill.rule.transform != "identity":
+        raise ValueError(f"{fill.target} is not a matrix that a file has as it is")
+    (name,) = row.sources
+    stored, kept = source.dtype(name), np.dtype(fill.spec.dtype)
+    table = source.table(name, kept)
+    with np.errstate(over="ignore"):  # as in _write
+        bad = sum(map(count_non_finite, table.parts()))
+    if bad:
+        before = sum(map(count_non_finite, source.table(name, stored).parts()))
+        _add_non_finite(problems, row, f"{bad} of {prod(table.shape)} values", before, stored, kept)
+    return table
 
 
 def load_dummy(
@@ -93,7 +145,8 @@ def load_dummy(
     """
     fills, problems = outline(table, target)
     problems.raise_any()
-    loaded = _fill_all(fills, lambda _, row: dummy.random_tensor(seed, row.name, row.shape), put, progress)
+    value = lambda _, row: dummy.random_tensor(seed, row.name, row.shape)  # noqa: E731
+    loaded = _fill_all(fills, value, put, progress, problems)
     return {path: loaded[path] for path in target}
 
 
@@ -102,10 +155,10 @@ def _fill_all(
     value: Callable[[Fill, Row], Host],
     put: Put | None,
     progress: Progress | None,
+    problems: Problems,
     release: Callable[[Row], None] = lambda _: None,
 ) -> dict[str, jax.Array]:
     put = put or _put_on_default_device
-    problems = Problems()
     loaded: dict[str, jax.Array] = {}
     for fill in fills:
         hosts = {path: _aligned_empty(tuple(spec.shape), np.dtype(spec.dtype)) for path, spec in fill.parts.items()}
@@ -140,10 +193,15 @@ def _write(places: list[Host], value: Host, row: Row, problems: Problems, releas
     bad = count_non_finite(seen)
     if bad:
         before = count_non_finite(np.ascontiguousarray(value))
-        cause = "" if before else f": they are finite as {value.dtype} but too large for {seen.dtype}"
         of = f"{bad} of {seen.size} {'values' if len(places) == 1 else 'rows'}"
-        problems.add(NON_FINITE, f"{row.label} (for {row.name}), {of}{cause}")
+        _add_non_finite(problems, row, of, before, value.dtype, seen.dtype)
     release()
+
+
+def _add_non_finite(problems: Problems, row: Row, of: str, before: int, given: np.dtype, kept: np.dtype) -> None:
+    """Records values that are not finite; `before`: how many were not before they were converted."""
+    cause = "" if before else f": they are finite as {given} but too large for {kept}"
+    problems.add(NON_FINITE, f"{row.label} (for {row.name}), {of}{cause}")
 
 
 def _copy(place: Host, value: Host, release: Callable[[], None]) -> None:

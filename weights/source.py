@@ -6,8 +6,11 @@ to numpy and knows no float8: 400 MB of float32 take it 0.19 s, a mapped file co
 
 import json
 import mmap
+import os
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,6 +20,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from weights.errors import CheckpointError, CheckpointNotFoundError, listed
+from weights.file_table import FileTable
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -72,6 +76,15 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class FileSource(Source, Protocol):
+    """A source whose matrices can be left in their files."""
+
+    def table(self, name: str, dtype: np.dtype) -> FileTable:
+        """A matrix in its file, whose rows are converted when they are read."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Entry:
     dtype: np.dtype
@@ -93,6 +106,8 @@ class SafetensorsFile:
             size = path.stat().st_size
             self._entries = _read_header(path, file.read, size)
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._descriptor = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._descriptor)
 
     def names(self) -> list[str]:
         """All tensor names, in the order of the file's header."""
@@ -117,6 +132,10 @@ class SafetensorsFile:
     def release(self, name: str) -> None:
         """Unmaps a tensor's pages; those that are looked at again come back from the file."""
         self._advise("MADV_DONTNEED", self._entries[name])
+
+    def table(self, name: str, dtype: np.dtype) -> FileTable:
+        """A matrix in its file, whose rows are converted when they are read."""
+        return FileTable(self.path, self._descriptor, self.read(name), dtype, partial(self.release, name))
 
     def _advise(self, advice: str, entry: _Entry) -> None:
         if not hasattr(mmap, advice) or not entry.nbytes:  # Windows maps files but takes no advice
@@ -165,6 +184,10 @@ class ShardedCheckpoint:
     def release(self, name: str) -> None:
         """Unmaps a tensor's pages; those that are looked at again come back from the file."""
         self._where[name].release(name)
+
+    def table(self, name: str, dtype: np.dtype) -> FileTable:
+        """A matrix in its file, whose rows are converted when they are read."""
+        return self._where[name].table(name, dtype)
 
 
 def open_checkpoint(path: Path) -> Source:

@@ -117,7 +117,7 @@ def compile_model(
         output.mkdir(parents=True, exist_ok=True)
         manifest = programs.describe(checkpoint, abstract, pool, kind)
         (output / programs.MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-    specs, structure = jax.tree.flatten(abstract.state)
+    specs, structure = jax.tree.flatten(abstract.state)  # the token embedding too: no file is read here
     weight_bytes = sum(spec.size * spec.dtype.itemsize for spec in specs)
     for task in chosen:
         step = make_step(abstract.graphdef, structure, checkpoint.pooler(task), pool, pages)

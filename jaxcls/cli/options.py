@@ -85,6 +85,10 @@ HeadInit = Annotated[
     str | None,
     model_option("--head-init", help="zeros or random: an untrained head for a checkpoint that has none."),
 ]
+TokenEmbedding = Annotated[
+    str,
+    model_option("--token-embedding", help="auto, memory, or file: the large matrix stays in the checkpoint (CPU)."),
+]
 WordLabels = Annotated[
     dict | None,
     model_option("--labels", parser=json_object, metavar="JSON", help="A language model's classes: name -> word."),
@@ -113,6 +117,7 @@ class Loading:
     hf_overrides: HfOverrides = None
     pooler_config: PoolerOverrides = None
     head_init: HeadInit = None
+    token_embedding: TokenEmbedding = "auto"
     local_files_only: LocalFilesOnly = False
 
     def arguments(self, **more: Any) -> dict[str, Any]:

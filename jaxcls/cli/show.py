@@ -62,6 +62,7 @@ def _lines(info: "Description") -> list[tuple[str, str]]:
         "" if info.use_activation else f"; requests that do not say get {'them as they are' if embeds else 'logits'}"
     )
     quantised = "" if info.quantization is None else f"matrices of the layers {info.quantization}, "
+    held = f"{info.dtype}, {quantised}{size_of(info.memory_bytes)} on {info.backend}, layers {info.layers}"
     lines = [
         ("model", info.model),
         ("files", info.path),
@@ -71,7 +72,7 @@ def _lines(info: "Description") -> list[tuple[str, str]]:
         ("dtypes in them", ", ".join(info.weight_dtypes)),
         ("problems", info.problems or ""),
         ("parameters", f"{info.parameters:,}"),
-        ("loaded as", f"{info.dtype}, {quantised}{size_of(info.memory_bytes)} on {info.backend}, layers {info.layers}"),
+        ("loaded as", held + (", token embedding left in its file" if info.token_embedding == "file" else "")),
         ("kernels", info.kernels or ""),
         ("embeddings", f"{info.embedding_dim} dimensions" if embeds else ""),
         ("prompts", ", ".join(f"{name}: {text!r}" for name, text in info.prompts.items())),

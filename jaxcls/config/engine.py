@@ -57,6 +57,7 @@ class EngineOptions(TypedDict, total=False):
     head_init: Literal["zeros", "random"] | None
     seed: int
     layer_layout: Literal["auto", "stacked", "unrolled"]
+    token_embedding: Literal["auto", "memory", "file"]
     weights_cache_dir: str | Path | Literal[False] | None
     compilation_cache_dir: str | Path | Literal[False] | None
     programs_dir: str | Path | None
@@ -111,6 +112,9 @@ class EngineConfig(BaseModel):
         head_init: what a checkpoint without a classification head gets; None: it is refused.
         seed: of random weights.
         layer_layout: how layers lie in memory; "auto": unrolled on CPU, stacked elsewhere.
+        token_embedding: where the matrix with a row for each token of the vocabulary is. "memory": with the other
+            weights; "file", on CPU: left in the checkpoint's file, which gives each step the rows of its tokens and
+            must not be written to meanwhile; "auto": in the file, if it takes more than 256 MiB and can be.
         weights_cache_dir: where converted weights of hub models are kept; None: a user-only default on accelerators,
             nowhere on CPU, where reading the checkpoint is faster; False: nowhere.
         compilation_cache_dir: where compiled programs are kept; None: a user-only default; False: nowhere.
@@ -151,6 +155,7 @@ class EngineConfig(BaseModel):
     head_init: Literal["zeros", "random"] | None = None
     seed: int = 0
     layer_layout: Literal["auto", "stacked", "unrolled"] = "auto"
+    token_embedding: Literal["auto", "memory", "file"] = "auto"
     weights_cache_dir: str | Path | Literal[False] | None = None
     compilation_cache_dir: str | Path | Literal[False] | None = None
     programs_dir: str | Path | None = None

@@ -14,12 +14,14 @@ from jaxcls.engine.load import (
     abstract_model,
     open_source,
     private_directory,
+    read_all_but_table,
     read_weights,
     rule_table,
     user_cache,
 )
 from jaxcls.errors import ConfigError
 from weights import cache
+from weights.loader import Weights
 
 # The entry of converted weights inside a model directory.
 ENTRY = "jaxcls_weights"
@@ -27,8 +29,22 @@ _NOT_COPIED = {"config.json", "model.safetensors.index.json"}
 _COPIED = (".json", ".txt", ".model", ".jinja", ".metadata")
 
 
-def load_weights(checkpoint: Checkpoint, model: AbstractModel, options: EngineConfig) -> dict[str, jax.Array]:
-    """The model's parameters on the device: from converted weights where there are any, else from the checkpoint."""
+def reads_files(checkpoint: Checkpoint, options: EngineConfig) -> bool:
+    """Whether `load_weights` will read the checkpoint's own files, for programs that are compiled here."""
+    converted = (checkpoint.path / ENTRY).is_dir() and options.load_format == "auto"
+    kept = _cache_directory(checkpoint, options) is not None
+    return not (converted or kept or options.load_format == "dummy" or options.programs_dir is not None)
+
+
+def load_weights(checkpoint: Checkpoint, model: AbstractModel, options: EngineConfig) -> Weights:
+    """The model's parameters on the device, and what of them is left in a file."""
+    if model.table_in_file:
+        return read_all_but_table(checkpoint, model, options)
+    return _load_arrays(checkpoint, model, options)
+
+
+def _load_arrays(checkpoint: Checkpoint, model: AbstractModel, options: EngineConfig) -> dict[str, jax.Array]:
+    """All parameters: from converted weights where there are any, else from the checkpoint."""
     entry = checkpoint.path / ENTRY
     if entry.is_dir() and options.load_format == "auto":
         _check_layout(entry, model)
@@ -76,7 +92,7 @@ def convert(model: str | Path, output: str | Path, **options: Unpack[EngineOptio
     config = engine_config(model, dict(options))
     checkpoint = open_checkpoint(config)
     abstract = abstract_model(checkpoint, config)
-    arrays = load_weights(checkpoint, abstract, config)
+    arrays = _load_arrays(checkpoint, abstract, config)
     write_files(checkpoint, directory)
     cache.save(directory / ENTRY, arrays, layout(abstract))
     return directory

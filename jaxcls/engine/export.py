@@ -35,7 +35,7 @@ def export(model: str | Path, output: str | Path, **options: Unpack[EngineOption
         CheckpointError: a checkpoint that `LLM` would refuse.
     """
     directory = empty_directory(output)
-    config = engine_config(model, {**options, "dtype": "float32"})
+    config = engine_config(model, {**options, "dtype": "float32", "token_embedding": "auto"})
     checkpoint = open_checkpoint(config)
     if checkpoint.embedder is not None:
         raise ConfigError(f"{checkpoint.name} is loaded as an embedder: transformers reads the checkpoint as it is")

@@ -3,9 +3,9 @@
 import dataclasses
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +21,14 @@ from jaxcls.layers.linear import quantise_layers
 from kernels_pallas.platform import traced_for
 from kernels_pallas.varlen_attention import exact_on_cpu
 from weights.joined import JoinedSource
-from weights.loader import load, load_dummy
+from weights.loader import Weights, load, load_dummy
 from weights.rules import Rule, RuleTable
 from weights.source import Source, open_checkpoint
 
 # A language model's output matrix, where it is not the embedding.
 _OUTPUT = "lm_head.weight"
+_TABLE = "embed.tokens.weight"
+_LARGE = 256 << 20  # bytes of a table from which on reading rows, step by step, is worth what it saves
 _DTYPES = {"float": jnp.float32, "float32": jnp.float32, "bfloat16": jnp.bfloat16}
 _DTYPES |= {"half": jnp.float16, "float16": jnp.float16}
 
@@ -42,6 +44,7 @@ class AbstractModel:
         stacked: which layer layout it has.
         dtype: of embeddings, of weights that are not quantised, and of products; norms and head are float32.
         quantization: how the weights of the layers are held, None: in `dtype`.
+        table_in_file: whether the token embedding is not among the weights: a step gets the rows of its tokens.
     """
 
     graphdef: Any
@@ -50,10 +53,33 @@ class AbstractModel:
     stacked: bool
     dtype: DTypeLike
     quantization: QuantizationName | None
+    table_in_file: bool = False
+
+    @property
+    def token_embedding(self) -> Literal["memory", "file"]:
+        """Where the token embedding is, as the option of that name says it."""
+        return "file" if self.table_in_file else "memory"
+
+    def weight_specs(self, num_tokens: int) -> list[jax.ShapeDtypeStruct]:
+        """The leaves of `state`, as a program for so many tokens takes them."""
+        specs = dict(self.target)
+        if self.table_in_file:
+            table = specs[_TABLE]
+            specs[_TABLE] = jax.ShapeDtypeStruct((num_tokens, table.shape[1]), table.dtype)
+        return jax.tree.leaves(with_weights(self, specs))
 
 
-def abstract_model(checkpoint: Checkpoint, options: EngineConfig) -> AbstractModel:
-    """Builds the module under `nnx.eval_shape`; costs no memory."""
+def abstract_model(checkpoint: Checkpoint, options: EngineConfig, *, from_files: bool = False) -> AbstractModel:
+    """Builds the module under `nnx.eval_shape`; costs no memory.
+
+    Args:
+        checkpoint: the checkpoint.
+        options: what the caller asks for.
+        from_files: the weights will be read from files that stay as they are: a large table may be left in its own.
+
+    Raises:
+        ConfigError: options that this model cannot have.
+    """
     on_cpu = traced_for() == "cpu"
     if options.dtype == "auto":
         dtype = jnp.dtype(jnp.float32 if on_cpu and options.quantization is None else jnp.bfloat16)
@@ -71,9 +97,25 @@ def abstract_model(checkpoint: Checkpoint, options: EngineConfig) -> AbstractMod
             quantise_layers(module, int8_inputs=options.quantization == "w8a8")
         return module
 
-    graphdef, state = nnx.split(nnx.eval_shape(make))
+    module: Any = nnx.eval_shape(make)
+    in_file = _leaves_in_file(checkpoint, options, from_files and on_cpu, module.embed.tokens.weight.get_value())
+    module.embed.tokens.looked_up = in_file
+    graphdef, state = nnx.split(module)
     target = {_dotted(path): variable.get_value() for path, variable in nnx.to_flat_state(state)}
-    return AbstractModel(graphdef, state, target, stacked, dtype, options.quantization)
+    return AbstractModel(graphdef, state, target, stacked, dtype, options.quantization, in_file)
+
+
+def _leaves_in_file(checkpoint: Checkpoint, options: EngineConfig, possible: bool, table: jax.ShapeDtypeStruct) -> bool:
+    """Whether the token embedding stays where it is."""
+    rule = next(rule for rule in checkpoint.architecture.weights(checkpoint.config).rules if rule.target == _TABLE)
+    possible = possible and all(form.transform == "identity" for form in rule.forms)
+    if options.token_embedding == "file" and not possible:
+        raise ConfigError(
+            "token_embedding='file' is for a CPU, and weights that are read from safetensors: not for those that were "
+            "converted, compiled for or made up; leave it out"
+        )
+    wanted = table.size * table.dtype.itemsize > _LARGE if options.token_embedding == "auto" else True
+    return possible and wanted and options.token_embedding != "memory"
 
 
 def read_weights(checkpoint: Checkpoint, model: AbstractModel, options: EngineConfig) -> dict[str, jax.Array]:
@@ -83,6 +125,13 @@ def read_weights(checkpoint: Checkpoint, model: AbstractModel, options: EngineCo
     source = open_source(checkpoint)
     table = rule_table(checkpoint, source.names())
     return load(source, table, model.target, head_init=options.head_init, seed=options.seed)
+
+
+def read_all_but_table(checkpoint: Checkpoint, model: AbstractModel, options: EngineConfig) -> Weights:
+    """The same, but for the token embedding: that is a `FileTable`."""
+    source = open_source(checkpoint)
+    table = rule_table(checkpoint, source.names())
+    return load(source, table, model.target, head_init=options.head_init, seed=options.seed, in_file=(_TABLE,))
 
 
 def open_source(checkpoint: Checkpoint) -> Source:
@@ -122,7 +171,7 @@ def rule_table(checkpoint: Checkpoint, names: Iterable[str]) -> RuleTable:
     return dataclasses.replace(table, rules=(*kept, *head))
 
 
-def check_head(arrays: dict[str, jax.Array], options: EngineConfig) -> None:
+def check_head(arrays: Weights, options: EngineConfig) -> None:
     """Raises CheckpointError if a matrix of the head is all zeros, unless that was asked for."""
     if options.head_init == "zeros":
         return
@@ -134,7 +183,7 @@ def check_head(arrays: dict[str, jax.Array], options: EngineConfig) -> None:
             )
 
 
-def with_weights(model: AbstractModel, arrays: dict[str, jax.Array]) -> Any:
+def with_weights(model: AbstractModel, arrays: Mapping[str, Any]) -> Any:
     """The nnx State of a model, filled."""
     flat = nnx.to_flat_state(model.state)
     return nnx.from_flat_state([(path, variable.replace(arrays[_dotted(path)])) for path, variable in flat])

@@ -38,6 +38,7 @@ def describe(checkpoint: Checkpoint, model: AbstractModel, pool: PoolShape | Non
         "quantization": str(model.quantization),
         "pool of pages": str(None if pool is None else pool.shape),
         "layers": "stacked" if model.stacked else "unrolled",
+        "token embedding": model.token_embedding,
     }
 
 

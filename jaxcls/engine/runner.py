@@ -16,8 +16,10 @@ from jaxcls.engine.paging import PoolShape
 from jaxcls.engine.programs import SavedPrograms
 from jaxcls.engine.request import Task
 from jaxcls.engine.stats import Stats
+from jaxcls.errors import ConfigError
 from jaxcls.layers.packed import PackedBatch, PagePool
 from jaxcls.pooling.pooler import Pooler, PoolerOutput
+from weights.file_table import FileTable
 
 _ALIGNMENT = 64  # bytes; what jax asks of an array on CPU that it does not copy
 # XLA's default order on CPU converts the int8 weights of all layers to bfloat16 before the first product, and holds
@@ -50,9 +52,11 @@ class ModelRunner:
         self._compiler_options = compiler_options(jax.default_backend())
         self._saved = saved
         self._state: Any = None
-        self._weights: list[jax.Array] = []
         # Programs take the parameters as a list: flattening an nnx State takes Python 0.1 ms a step.
-        self._specs, structure = jax.tree.flatten(model.state)
+        self._weights: list[Any] = []
+        self._table_at: int | None = None  # which of them is a FileTable
+        self._weight_specs = model.weight_specs
+        structure = jax.tree.structure(model.state)
         self._pages = None if pool is None else DevicePages(pool)
         pages = None if self._pages is None else self._pages.spec
         self._steps = {
@@ -65,12 +69,20 @@ class ModelRunner:
 
     @property
     def state(self) -> Any:
-        """The model's parameters, an nnx State; None until they are loaded."""
+        """The model's parameters, an nnx State; None until they are loaded.
+
+        Raises:
+            ConfigError: not all of them are: the token embedding has been left in its file.
+        """
+        if self._table_at is not None:
+            raise ConfigError("the token embedding has been left in its file: load with token_embedding='memory'")
         return self._state
 
     @state.setter
     def state(self, state: Any) -> None:
         self._state, self._weights = state, jax.tree.leaves(state)
+        tables = (at for at, weight in enumerate(self._weights) if isinstance(weight, FileTable))
+        self._table_at = next(tables, None)
 
     def prepare(self, batch: PackedBatch, task: Task) -> None:
         """Begins to compile the program of a batch's shape on a thread; the weights need not be there.
@@ -105,17 +117,26 @@ class ModelRunner:
         """
         program = self._program(batch, task)
         if batch.tables is not None and self._pages is not None:
-            pages, weights, arrays = self._pages, self._weights, jax.tree.leaves(batch)
-            return pages.thread.submit(pages.run, lambda array: program(weights, arrays, array), generation)
+            pages = self._pages
+            return pages.thread.submit(pages.run, lambda array: program(*self._arguments(batch), array), generation)
         if not alone:
             return self._pool.submit(self._run, program, batch)
         result: Future[PoolerOutput] = Future()
-        result.set_result(program(self._weights, jax.tree.leaves(batch), None)[0])
+        result.set_result(program(*self._arguments(batch), None)[0])
         return result
 
     def _run(self, program: Any, batch: PackedBatch) -> PoolerOutput:
-        output, _ = program(self._weights, jax.tree.leaves(batch), None)
+        output, _ = program(*self._arguments(batch), None)
         return jax.block_until_ready(output)
+
+    def _arguments(self, batch: PackedBatch) -> tuple[list[Any], list[Any]]:
+        """What a program takes: the weights, of a table in a file the rows of the batch's tokens, and the batch."""
+        arrays = jax.tree.leaves(batch)
+        if self._table_at is None:
+            return self._weights, arrays
+        weights = list(self._weights)
+        weights[self._table_at] = weights[self._table_at].rows(np.asarray(batch.input_ids))
+        return weights, arrays
 
     def _program(self, batch: PackedBatch, task: Task, *, first_run: bool = False) -> Any:
         """The compiled program of a batch's shape. Of several threads that want it, one makes it."""
@@ -128,14 +149,15 @@ class ModelRunner:
         try:
             arrays, structure = jax.tree.flatten(batch)
             pages = None if batch.tables is None or self._pages is None else self._pages.spec
-            program = None if self._saved is None else self._saved.load(task, batch, len(self._specs))
+            specs = self._weight_specs(len(batch.input_ids))
+            program = None if self._saved is None else self._saved.load(task, batch, len(specs))
             if program is None:
                 with self._lock:
                     self._stats.compiles += 1
-                lowered = self._steps[task].lower(self._specs, arrays, pages, batch_structure=structure)
+                lowered = self._steps[task].lower(specs, arrays, pages, batch_structure=structure)
                 program = lowered.compile(self._compiler_options)
             if first_run:
-                jax.block_until_ready(program(_zeros(self._specs), arrays, None))
+                jax.block_until_ready(program(_zeros(specs), arrays, None))
         except BaseException as error:
             del self._programs[key]
             made.set_exception(error)

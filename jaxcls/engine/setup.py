@@ -10,7 +10,7 @@ from jaxcls.config.engine import EngineConfig
 from jaxcls.engine.batch import empty_batch
 from jaxcls.engine.buckets import Ladder
 from jaxcls.engine.checkpoint import Checkpoint, open_checkpoint
-from jaxcls.engine.converted import load_weights
+from jaxcls.engine.converted import load_weights, reads_files
 from jaxcls.engine.engine import Engine
 from jaxcls.engine.load import abstract_model, check_head, ladder, set_compilation_cache, with_weights
 from jaxcls.engine.paging import Paging, open_paging, paged_ladder
@@ -56,7 +56,7 @@ def load_model(options: EngineConfig, *, shared: bool = False) -> Model:
     """
     checkpoint = open_checkpoint(options)
     set_compilation_cache(options.compilation_cache_dir)
-    abstract = abstract_model(checkpoint, options)
+    abstract = abstract_model(checkpoint, options, from_files=reads_files(checkpoint, options))
     shapes, stats = ladder(checkpoint, options, abstract.dtype, shared=shared), Stats()
     paging = open_paging(checkpoint, options, abstract.dtype, shapes)
     shapes = paged_ladder(shapes, paging, options, checkpoint.max_len)

@@ -90,11 +90,18 @@ def quantise_layers(model: nnx.Module, *, int8_inputs: bool) -> None:
 
 
 class Embedding(nnx.Module):
-    """A lookup table [V, D]."""
+    """A lookup table.
+
+    Attributes:
+        weight: [V, D], a row for each id.
+        looked_up: the table is elsewhere, and `weight` has the rows of this call's ids, [T, D].
+    """
 
     def __init__(self, num_embeddings: int, dim: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.looked_up = False
         self.weight = nnx.Param(0.02 * jax.random.normal(rngs.params(), (num_embeddings, dim), dtype))
 
     def __call__(self, ids: Int[Array, " T"]) -> Float[Array, "T D"]:
         """Looks ids up, in float32. Out-of-range ids are the caller's error: XLA would clamp them silently."""
-        return self.weight[...][ids].astype(jnp.float32)
+        weight = self.weight[...]
+        return (weight if self.looked_up else weight[ids]).astype(jnp.float32)

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from weights import Rule, RuleTable, load, open_checkpoint
+from weights.file_table import FileTable
 
 LAYERS, ROWS, COLUMNS = 24, 1024, 1024
 ROW = ROWS * COLUMNS * 4  # bytes of one layer's tensor, float32
@@ -99,10 +100,16 @@ def main(path: str, source: str, layout: str) -> None:
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
     before = resident()["VmRSS"]
     opened = Greedy(Path(path)) if source == "greedy" else open_checkpoint(Path(path))
+    spec, rules = jax.ShapeDtypeStruct((VOCABULARY, EMBED), np.float32), RuleTable((Rule("embed", "embed"),))
     if layout == "embedding":
         # As on CPU: the loader's own buffer becomes the weight.
-        spec = jax.ShapeDtypeStruct((VOCABULARY, EMBED), np.float32)
-        weights = load(opened, RuleTable((Rule("embed", "embed"),)), {"embed": spec})
+        weights = load(opened, rules, {"embed": spec})
+    elif layout == "in file":
+        weights = load(opened, rules, {"embed": spec}, in_file=("embed",))
+        table = weights["embed"]
+        assert isinstance(table, FileTable)
+        for first in range(0, VOCABULARY, 512):
+            table.rows(np.arange(first, first + 512))
     else:
         weights = load(opened, TABLE, target(stacked=layout == "stacked"), put=copy_to_device)
     after = resident()

@@ -66,6 +66,13 @@ def test_a_large_table_is_never_resident_twice(tmp_path: Path) -> None:
 
 
 @on_linux
+def test_a_table_in_its_file_takes_no_memory(tmp_path: Path) -> None:
+    peak, final = resident_bytes(memory.write_embedding(tmp_path), "lazy", "in file")
+    assert final <= 2 * SLACK
+    assert peak <= memory.EMBEDDING // 8 + 4 * SLACK
+
+
+@on_linux
 def test_resident_memory_of_a_process_is_bounded_alike(checkpoint: Path) -> None:
     slack = 4 * SLACK  # allocator, threads, pages of the mapped file
     for layout, largest in (("stacked", memory.STACK), ("unrolled", memory.ROW)):
