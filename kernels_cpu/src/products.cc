@@ -48,47 +48,79 @@ inline int64_t FewTokens(int64_t tokens, int64_t units) {
   return left * (units + 128) < kLanes * units ? left : 0;
 }
 
+// The tokens of an operation as they are multiplied: panels, and the few that are left.
+struct Packed {
+  std::vector<int32_t> units;
+  std::vector<float> scales;
+  int64_t operation = 0;
+
+  void Resize(int64_t num_units, int64_t num_scales) {
+    if ((int64_t)units.size() < num_units) units.resize(num_units);
+    if ((int64_t)scales.size() < num_scales) scales.resize(num_scales);
+  }
+};
+
+// The rows of W that a thread begins an operation with: nobody has fetched them.
+inline void FetchFirst(const void* rows, int64_t bytes) {
+  for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const char*>(rows) + at, 0, 2);
+}
+
 // `w`: [out_dim, in_dim]; `quantised`: in int8, which Bf16 converts chunk by chunk and Int8 multiplies as it is.
 template <class Type, int kVectors, class Input, class Output>
-void RunLinear(ffi::ThreadPool& pool, const Input* x, LinearArgs<Output> args, const void* w, bool quantised) {
+void RunLinear(ffi::ThreadPool& pool, const Input* x, const LinearArgs<Output>& args, const void* w, bool quantised) {
   constexpr int64_t kPanel = kVectors * kLanes;
   const int64_t few = FewTokens(args.tokens, args.in_units), many = args.tokens - few;
   const int64_t panels = (many + kPanel - 1) / kPanel, panel_units = args.in_units * kPanel;
-  thread_local std::vector<int32_t> storage;
-  const int64_t needed = panels * panel_units + few * args.in_units;
-  if ((int64_t)storage.size() < needed) storage.resize(needed);
-  int32_t* packed = storage.data();
-  thread_local std::vector<float> token_scales;
-  float* token_scale = nullptr;
-  if constexpr (Type::kPerUnit == 4) {
-    if ((int64_t)token_scales.size() < args.tokens) token_scales.resize(args.tokens);
-    args.token_scale = token_scale = token_scales.data();
-  }
-  const int64_t in_dim = args.in_units * Type::kPerUnit;
+  const int64_t in_dim = args.in_units * Type::kPerUnit, row_bytes = in_dim * (quantised ? 1 : 4 / Type::kPerUnit);
   const int64_t last = (many - (panels - 1) * kPanel + kLanes - 1) / kLanes;
   auto vectors = [=](int64_t p) { return p + 1 < panels ? kVectors : last; };
-  int32_t* rows_of_few = packed + panels * panel_units;
-  ForEach(pool, panels, [=](int64_t p) {
+  auto pack_panel = [=](Packed& packed, int64_t p) {
     Pack<Type>(x + p * kPanel * in_dim, in_dim, std::min(kPanel, many - p * kPanel), args.in_units, (int)vectors(p),
-               packed + p * panel_units, token_scale ? token_scale + p * kPanel : nullptr);
-  });
-  PackRows<Type>(x + many * in_dim, in_dim, few, args.in_units, rows_of_few, token_scale ? token_scale + many : nullptr);
+               packed.units.data() + p * panel_units, packed.scales.data() + p * kPanel);
+  };
+  auto pack_few = [=](Packed& packed) {
+    PackRows<Type>(x + many * in_dim, in_dim, few, args.in_units, packed.units.data() + panels * panel_units,
+                   packed.scales.data() + many);
+  };
+  auto make_room = [=](Packed& packed) {
+    packed.Resize(panels * panel_units + few * args.in_units, Type::kPerUnit == 4 ? args.tokens : 0);
+  };
+  // What a thread has packed another one has to fetch from its cache: a short text is packed by each for itself.
+  static std::atomic<int64_t> operations{0};
+  thread_local Packed own;
+  Packed* together = panels > 1 ? &own : nullptr;
+  const int64_t operation = ++operations;
+  if (together) {
+    make_room(*together);
+    ForEach(pool, panels, [=](int64_t p) { pack_panel(*together, p); });
+    pack_few(*together);
+  }
   // A chunk of W stays in the L2 cache while it is multiplied with one panel after another.
   const int64_t chunks = (args.out_dim + kChunk - 1) / kChunk;
   ForEach(pool, chunks, [=](int64_t number) {
     thread_local Rows rows;
     Chunk chunk{number * kChunk, std::min(kChunk, args.out_dim - number * kChunk), nullptr, nullptr};
-    const auto* own = static_cast<const char*>(w) + chunk.first * in_dim * (quantised ? 1 : 4 / Type::kPerUnit);
-    chunk.w = reinterpret_cast<const int32_t*>(own);
+    const auto* w_rows = static_cast<const char*>(w) + chunk.first * row_bytes;
+    Packed& packed = together ? *together : own;
+    if (!together && packed.operation != operation) {
+      FetchFirst(w_rows, std::min<int64_t>(chunk.rows, 8) * row_bytes);
+      make_room(packed);
+      if (panels) pack_panel(packed, 0);
+      pack_few(packed);
+      packed.operation = operation;
+    }
+    LinearArgs<Output> mine = args;
+    mine.token_scale = Type::kPerUnit == 4 ? packed.scales.data() : nullptr;
+    chunk.w = reinterpret_cast<const int32_t*>(w_rows);
     if (quantised && Type::kPerUnit == 2) {
-      chunk.w = rows.Widen(reinterpret_cast<const int8_t*>(own), chunk.rows * in_dim);
+      chunk.w = rows.Widen(reinterpret_cast<const int8_t*>(w_rows), chunk.rows * in_dim);
     } else if (quantised) {
-      chunk.offsets = rows.Offsets(reinterpret_cast<const int8_t*>(own), chunk.rows, in_dim);
+      chunk.offsets = rows.Offsets(reinterpret_cast<const int8_t*>(w_rows), chunk.rows, in_dim);
     }
     for (int64_t p = 0; p < panels; ++p) {
-      AnyPanel<Type, kVectors>(vectors(p), args, packed + p * panel_units, p * kPanel, chunk);
+      AnyPanel<Type, kVectors>(vectors(p), mine, packed.units.data() + p * panel_units, p * kPanel, chunk);
     }
-    if (few) LinearRows<Type>(args, rows_of_few, many, chunk);
+    if (few) LinearRows<Type>(mine, packed.units.data() + panels * panel_units, many, chunk);
   });
 }
 

@@ -3,6 +3,10 @@
 
 #include <immintrin.h>
 
+#ifdef __linux__
+#include <sched.h>
+#endif
+
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -17,18 +21,22 @@ namespace jaxcls {
 // operations, for as long as another usually follows.
 class Team {
  public:
-  // Calls run(piece, i) for every i in [0, count), here and on the helpers; `schedule` starts one more of these.
+  // Calls run(piece, first, last) for ranges that make up [0, count), here and on the helpers; `schedule` starts one more
+  // of these.
   template <class Schedule>
-  void Run(void (*run)(const void*, int64_t), const void* piece, int64_t count, int64_t wanted, Schedule schedule) {
+  void Run(void (*run)(const void*, int64_t, int64_t), const void* piece, int64_t count, int64_t wanted,
+           Schedule schedule) {
     run_ = run;
     piece_ = piece;
+    threads_.store(wanted + 1, std::memory_order_relaxed);
+    core_.store(Core(), std::memory_order_relaxed);
     done_.store(0, std::memory_order_relaxed);
     ticket_.store(count << kBits);
     for (int64_t missing = wanted - helpers_.load(); missing > 0; --missing) {
       helpers_.fetch_add(1);
       schedule([this] { Help(); });
     }
-    while (TakePiece()) {
+    while (TakePieces()) {
     }
     // Pieces take microseconds.
     for (int64_t spins = 0; done_.load() < count; ++spins) Pause(spins);
@@ -41,8 +49,8 @@ class Team {
 
  private:
   static constexpr int kBits = 32;
-  // Polls, tens of nanoseconds each, for a next operation.
-  static constexpr int64_t kPatience = 2048;
+  // Cycles, less than half a millisecond, for which a helper looks for a next operation.
+  static constexpr uint64_t kPatience = 1 << 20;
 
   // Cycles, about half a millisecond, for which operations are not alone after two were computed at once.
   static constexpr uint64_t kMemory = 1 << 20;
@@ -54,21 +62,26 @@ class Team {
 
   static void Pause(int64_t spins) { spins < 4096 ? _mm_pause() : std::this_thread::yield(); }
 
-  // One of the pieces that nobody has taken; false if there is none. What is not yet done keeps `run_` and `piece_` alive.
-  bool TakePiece() {
-    const int64_t seen = ticket_.load();
-    if ((seen & kMask) >= seen >> kBits) return false;
-    const int64_t ticket = ticket_.fetch_add(1), index = ticket & kMask;
-    if (index >= ticket >> kBits) return false;
-    run_(piece_, index);
-    done_.fetch_add(1);
+  // A share of the pieces that nobody has taken; false if there is none. Neighbours, because memory is read ahead. What
+  // is not yet done keeps `run_` and `piece_` alive.
+  bool TakePieces() {
+    int64_t ticket = ticket_.load(), count, first;
+    do {
+      first = ticket & kMask;
+      const int64_t left = (ticket >> kBits) - first;
+      if (left <= 0) return false;
+      count = std::max<int64_t>(1, left / threads_.load(std::memory_order_relaxed));
+    } while (!ticket_.compare_exchange_weak(ticket, ticket + count));
+    run_(piece_, first, first + count);
+    done_.fetch_add(count);
     return true;
   }
 
   void Help() {
-    for (int64_t spins = 0; spins < kPatience && computing_.load(std::memory_order_relaxed) < 2; ++spins) {
-      if (TakePiece()) {
-        spins = -1;
+    for (uint64_t last = __rdtsc(); __rdtsc() - last < kPatience && computing_.load(std::memory_order_relaxed) < 2;) {
+      if (Core() == core_.load(std::memory_order_relaxed)) LeaveCore();
+      if (TakePieces()) {
+        last = __rdtsc();
       } else {
         _mm_pause();
       }
@@ -76,11 +89,31 @@ class Team {
     helpers_.fetch_sub(1);
   }
 
+#ifdef __linux__
+  static int Core() { return sched_getcpu(); }
+
+  // A thread may wake up on the core of the one that it is to help, and stay there for milliseconds.
+  static void LeaveCore() {
+    cpu_set_t all, others;
+    if (sched_getaffinity(0, sizeof(all), &all)) return;
+    others = all;
+    CPU_CLR(sched_getcpu(), &others);
+    if (!CPU_COUNT(&others)) return;
+    sched_setaffinity(0, sizeof(others), &others);
+    sched_setaffinity(0, sizeof(all), &all);
+  }
+#else
+  static int Core() { return 0; }
+  static void LeaveCore() {}
+#endif
+
   static constexpr int64_t kMask = (int64_t{1} << kBits) - 1;
   std::atomic<int> computing_{0};
   std::atomic<uint64_t> crowded_at_{0};
-  void (*run_)(const void*, int64_t) = nullptr;
+  void (*run_)(const void*, int64_t, int64_t) = nullptr;
   const void* piece_ = nullptr;
+  std::atomic<int64_t> threads_{1};
+  std::atomic<int> core_{0};  // of the thread that is helped
   std::atomic<int64_t> ticket_{0};  // number of pieces, and the next one
   std::atomic<int64_t> done_{0}, helpers_{0};
 };
@@ -95,7 +128,9 @@ void ForEach(Pool& pool, int64_t count, const Piece& piece) {
   if (wanted <= 0) {
     for (int64_t i = 0; i < count; ++i) piece(i);
   } else {
-    auto run = [](const void* piece, int64_t i) { (*static_cast<const Piece*>(piece))(i); };
+    auto run = [](const void* piece, int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) (*static_cast<const Piece*>(piece))(i);
+    };
     team.Run(run, &piece, count, wanted, [&pool](auto help) { pool.Schedule(std::move(help)); });
   }
   team.Leave();
