@@ -70,7 +70,10 @@ def open_paging(checkpoint: Checkpoint, options: EngineConfig, dtype: DTypeLike,
             if wanted:
                 raise ConfigError(f"{name}=True: {checkpoint.name} {reason}. Leave it out")
         return None
-    if reuses is False and chunks is False:
+    # The pooler of whole texts says whether there is anything to reuse.
+    reuses = reuses is not False and any(checkpoint.pooler(task).reuses_prefix for task in checkpoint.tasks)
+    needs_chunks = chunks is True or (chunks is None and checkpoint.max_len > ladder.max_tokens)
+    if not reuses and not needs_chunks:
         return None
     config: Any = checkpoint.config
     per_token = config.num_layers * 2 * config.kv_heads_per_layer * config.head_dim * jnp.dtype(dtype).itemsize
@@ -78,8 +81,6 @@ def open_paging(checkpoint: Checkpoint, options: EngineConfig, dtype: DTypeLike,
     shape = PoolShape(
         config.num_layers, num_pages, options.block_size, config.kv_heads_per_layer, config.head_dim, dtype
     )
-    # The pooler of whole texts says whether there is anything to reuse.
-    reuses = reuses is not False and any(checkpoint.pooler(task).reuses_prefix for task in checkpoint.tasks)
     planner = PrefixPlanner(
         PageAllocator(num_pages, options.block_size),
         reuses=reuses,

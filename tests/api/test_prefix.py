@@ -223,6 +223,14 @@ def test_steps_planned_before_a_loss_are_errors() -> None:
     assert not np.asarray(seen[0]).any()
 
 
+def test_there_is_no_pool_where_it_is_of_no_use(qwen_path: Path) -> None:
+    """No prefixes are kept, and no prompt is longer than a step."""
+    options: dict[str, Any] = {"enable_prefix_caching": False, "max_num_batched_tokens": 64}
+    assert LLM(qwen_path, max_model_len=64, **options).model.paging is None
+    assert LLM(qwen_path, max_model_len=65, **options).model.paging is not None
+    assert LLM(qwen_path, max_model_len=64, enable_chunked_prefill=True, **options).model.paging is not None
+
+
 def test_a_failing_step_with_pages_leaves_those_that_wait(path: Path, plain: LLM) -> None:
     llm = load(path)
     engine, state = llm.model.engine(), llm.model.runner.state
