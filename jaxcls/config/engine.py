@@ -85,8 +85,8 @@ class EngineConfig(BaseModel):
         enable_prefix_caching: whether a prefix that prompts have in common is computed once, and kept for later ones.
             None: where the model allows it, which causal ones that score the last token do.
         enable_chunked_prefill: whether a prompt longer than a step is computed in parts, in memory that does not grow
-            with it. True makes the pool hold the longest prompt; None: where the model allows it, prompts may be so long
-            and the pool suffices.
+            with it. True makes the pool hold the longest prompt; None: where the model allows it, prompts may be so
+            long and the pool suffices.
         block_size: tokens of a page, what is shared of prefixes are whole pages.
         kv_cache_tokens: size of the pool of pages in tokens; None: those of four full steps. It is made when it is
             first needed.
