@@ -36,7 +36,7 @@ def compile_library(output: Path = LIBRARY) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         common = (compiler, "-O3", "-std=c++17", "-fPIC", "-fno-math-errno", "-w", f"-I{_xla_headers()}", "-c")
         objects = []
-        for source, flags in (("products.cc", ISA), ("elementwise.cc", ISA), ("level.cc", ())):
+        for source, flags in (("linear.cc", ISA), ("attention.cc", ISA), ("elementwise.cc", ISA), ("level.cc", ())):
             objects.append(str(Path(scratch) / f"{source}.o"))
             _run(*common, *flags, str(HERE / "src" / source), "-o", objects[-1])
         # Linked elsewhere and moved, so that no process ever maps half a file.

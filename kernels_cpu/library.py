@@ -10,6 +10,7 @@ import jax
 _PATH = Path(__file__).parent / "_kernels.so"
 _TARGETS = (
     "jaxcls_linear",
+    "jaxcls_mlp",
     "jaxcls_attention",
     "jaxcls_paged_attention",
     "jaxcls_write_pages",

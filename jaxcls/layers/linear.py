@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Num
 from jaxcls.layers.activation import FUSED
 from jaxcls.layers.activation import activation as activation_function
 from kernels_pallas.linear import linear
+from kernels_pallas.mlp import Matrix
 
 
 class Linear(nnx.Module):
@@ -39,10 +40,8 @@ class Linear(nnx.Module):
         x: Float[Array, "*batch in"],
         *,
         activation: str | None = None,
-        factor: Float[Array, "*batch out"] | None = None,
         residual: Float[Array, "*batch out"] | None = None,
         num_tokens: Int[Array, ""] | None = None,
-        rows: tuple[Int[Array, ""], int] | None = None,
         out_dtype: DTypeLike = jnp.float32,
     ) -> Float[Array, "*batch out"]:
         """Applies the layer to the last axis.
@@ -50,24 +49,26 @@ class Linear(nnx.Module):
         Args:
             x: inputs.
             activation: by its name in config.json, applied to the result.
-            factor: multiplies the activated result.
-            residual: is added to that.
+            residual: is added to the activated result.
             num_tokens: rows from this one on are padding and need not be computed; None: there is none.
-            rows: the first row of W and how many, where not all of the outputs are wanted.
-            out_dtype: `self.dtype` where the next product takes the result: it would be rounded there.
+            out_dtype: of y; `self.dtype` where a product takes the result: it would be rounded there.
         """
-        weight, scale, bias = (
-            None if parameter is None else _rows(parameter[...], rows)
-            for parameter in (self.weight, self.scale, self.bias)
-        )
         fused = FUSED.get(activation or "linear")
-        call = partial(linear, x, weight, scale, bias, int8_inputs=self.int8_inputs, dtype=self.dtype)
+        call = partial(linear, x, *self.matrix(), int8_inputs=self.int8_inputs, dtype=self.dtype)
         if fused is not None:
-            return call(factor, residual, num_tokens, activation=fused, out_dtype=out_dtype)
+            return call(residual, num_tokens, activation=fused, out_dtype=out_dtype)
         assert activation is not None
         y = activation_function(activation)(call(num_tokens=num_tokens))
-        y = y if factor is None else y * factor
         return (y if residual is None else y + residual).astype(out_dtype)
+
+    def matrix(self, rows: tuple[Int[Array, ""], int] | None = None) -> Matrix:
+        """What is multiplied by; `rows`: the first row of W and how many, where not all of the outputs are wanted."""
+        return Matrix(
+            *(
+                None if parameter is None else _rows(parameter[...], rows)
+                for parameter in (self.weight, self.scale, self.bias)
+            )
+        )
 
     def quantise(self, *, int8_inputs: bool) -> None:
         """Makes room for an int8 weight and its scales in the weight's place; all are zero."""

@@ -1,10 +1,16 @@
 """The two feed-forward shapes: plain (up, down) and gated (gate, up, down)."""
 
+from functools import partial
+from typing import Any
+
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from jaxcls.layers.activation import FUSED, activation
 from jaxcls.layers.linear import Linear
+from kernels_pallas.linear import linear
+from kernels_pallas.mlp import Matrix, mlp
 
 
 class MLP(nnx.Module):
@@ -34,9 +40,30 @@ class MLP(nnx.Module):
         residual: Float[Array, "T D"] | None = None,
     ) -> Float[Array, "T D"]:
         """Applies the block to every token and adds `residual`; rows from `num_tokens` on are padding."""
-        gate = None
-        if self.gate is not None:
-            gate = self.gate(x, activation=self.act, num_tokens=num_tokens)
-        activation = self.act if gate is None else None
-        hidden = self.up(x, activation=activation, factor=gate, num_tokens=num_tokens, out_dtype=self.down.dtype)
-        return self.down(hidden, num_tokens=num_tokens, residual=residual)
+        gate = None if self.gate is None else self.gate.matrix()
+        options: Any = {"int8_inputs": self.up.int8_inputs, "dtype": self.up.dtype}
+        return feed_forward(
+            x, self.up.matrix(), self.down.matrix(), gate, residual, num_tokens, act=self.act, **options
+        )
+
+
+def feed_forward(
+    x: Float[Array, "T D"],
+    up: Matrix,
+    down: Matrix,
+    gate: Matrix | None,
+    residual: Float[Array, "T D"] | None,
+    num_tokens: Int[Array, ""] | None,
+    *,
+    act: str,
+    int8_inputs: bool,
+    dtype: DTypeLike,
+) -> Float[Array, "T D"]:
+    """`kernels_pallas.mlp.mlp` with any of transformers' activations, by its name in config.json."""
+    options: Any = {"int8_inputs": int8_inputs, "dtype": dtype}
+    if act in FUSED:
+        return mlp(x, up, down, gate, residual, num_tokens, activation=FUSED[act], **options)
+    layer = partial(linear, num_tokens=num_tokens, **options)
+    activate = activation(act)
+    hidden = activate(layer(x, *up)) if gate is None else activate(layer(x, *gate)) * layer(x, *up)
+    return layer(hidden, *down, residual=residual)

@@ -1,6 +1,7 @@
 """Mixtures of experts: each token goes through the few feed-forward blocks that a router picks for it."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxcls.layers.linear import Linear
-from jaxcls.layers.mlp import MLP
+from jaxcls.layers.mlp import MLP, feed_forward
 
 _TILES = (16, 256)  # least and most tokens of one expert that are multiplied at once
 
@@ -125,9 +126,10 @@ class Experts(nnx.Module):
         """One expert's block, of the first `count` rows."""
         width, dim = self.mlp_dim, x.shape[1]
         gate_rows, up_rows = (2 * expert * width, width), ((2 * expert + 1) * width, width)
-        gate = self.gate_up(x, rows=gate_rows, activation=self.act, num_tokens=count)
-        hidden = self.gate_up(x, rows=up_rows, factor=gate, num_tokens=count, out_dtype=self.down.dtype)
-        return self.down(hidden, rows=(expert * dim, dim), num_tokens=count)
+        gate, up = self.gate_up.matrix(gate_rows), self.gate_up.matrix(up_rows)
+        down = self.down.matrix((expert * dim, dim))
+        options: Any = {"int8_inputs": self.down.int8_inputs, "dtype": self.down.dtype}
+        return feed_forward(x, up, down, gate, None, count, act=self.act, **options)
 
 
 @jax.tree_util.register_dataclass

@@ -4,8 +4,9 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <vector>
 
-#include "linear.h"
+#include "matmul.h"
 
 namespace jaxcls {
 
@@ -87,16 +88,6 @@ inline const int32_t* PackValues(const uint16_t* v, int64_t stride, int64_t leng
   return out;
 }
 
-inline void StoreWeights(__m512 first, __m512, int32_t* out, F32) {
-  _mm512_storeu_si512(out, _mm512_castps_si512(first));
-}
-
-inline void StoreWeights(__m512 first, __m512 second, int32_t* out, Bf16) {
-  const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(first));
-  const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(second));
-  _mm512_storeu_si512(out, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
-}
-
 // Up to kVectors * 16 queries of one head, from `first` on, against keys [begin, end) of their sequence.
 template <class Input, int kVectors>
 void AttendPanel(const AttentionArgs<Input>& a, const Sequence<Input>& s, int64_t first, int64_t head,
@@ -148,7 +139,7 @@ void AttendPanel(const AttentionArgs<Input>& a, const Sequence<Input>& s, int64_
     for (int64_t u = 0; u < units; ++u) {
       const __m512 one = weight(u * kPer);
       const __m512 two = kPer == 2 && u * kPer + 1 < keys ? weight(u * kPer + 1) : _mm512_setzero_ps();
-      StoreWeights(one, two, scratch.weight + u * kPanel + v * kLanes, Type());
+      StoreUnits(one, two, scratch.weight + u * kPanel + v * kLanes, Type());
     }
     _mm512_storeu_ps(column, _mm512_div_ps(_mm512_set1_ps(1.0f), total));
   }

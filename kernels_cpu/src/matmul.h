@@ -152,6 +152,15 @@ void DotProduct(const int32_t* w, int64_t rows, const int32_t* x, int64_t tokens
   }
 }
 
+// A unit of 16 tokens; of Bf16, from two values of each.
+inline void StoreUnits(__m512 first, __m512, int32_t* out, F32) { _mm512_storeu_si512(out, _mm512_castps_si512(first)); }
+
+inline void StoreUnits(__m512 first, __m512 second, int32_t* out, Bf16) {
+  const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(first));
+  const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(second));
+  _mm512_storeu_si512(out, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+}
+
 inline __m512 LoadFloats(const float* x) { return _mm512_loadu_ps(x); }
 inline __m512 LoadFloats(const uint16_t* x) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)x)), 16));

@@ -3,9 +3,7 @@
 
 #include <immintrin.h>
 
-#ifdef __linux__
 #include <sched.h>
-#endif
 
 #include <algorithm>
 #include <atomic>
@@ -42,10 +40,36 @@ class Team {
     for (int64_t spins = 0; done_.load() < count; ++spins) Pause(spins);
   }
 
-  // To be called when an operation begins; whether it is computed by itself. Where steps run side by side, each with a core
-  // of its own, one that happens to begin between two operations of the other is not.
-  bool Enter() { return !Crowded(computing_.fetch_add(1) > 0); }
-  void Leave() { Crowded(computing_.fetch_sub(1) > 1); }
+  // An operation, while it is computed.
+  class Operation {
+   public:
+    explicit Operation(Team& team) : team_(team), alone_(!team.Crowded(team.computing_.fetch_add(1) > 0)) {
+      if (Settle() > 0) {
+        team_.operations_[core_].fetch_sub(1);
+        LeaveCore();
+        Settle();
+      }
+    }
+    ~Operation() {
+      team_.operations_[core_].fetch_sub(1);
+      team_.Crowded(team_.computing_.fetch_sub(1) > 1);
+    }
+
+    // Whether it is computed by itself. Where steps run side by side, each with a core of its own, one that happens to begin
+    // between two operations of the other is not.
+    bool alone() const { return alone_; }
+
+   private:
+    // Notes the core; how many operations this one holds up there.
+    int Settle() {
+      core_ = Core() % kCores;
+      return team_.operations_[core_].fetch_add(1);
+    }
+
+    Team& team_;
+    const bool alone_;
+    int core_;
+  };
 
  private:
   static constexpr int kBits = 32;
@@ -89,10 +113,9 @@ class Team {
     helpers_.fetch_sub(1);
   }
 
-#ifdef __linux__
   static int Core() { return sched_getcpu(); }
 
-  // A thread may wake up on the core of the one that it is to help, and stay there for milliseconds.
+  // A thread may wake up on the core of another that computes, and stay there for milliseconds, while the next core is idle.
   static void LeaveCore() {
     cpu_set_t all, others;
     if (sched_getaffinity(0, sizeof(all), &all)) return;
@@ -102,13 +125,11 @@ class Team {
     sched_setaffinity(0, sizeof(others), &others);
     sched_setaffinity(0, sizeof(all), &all);
   }
-#else
-  static int Core() { return 0; }
-  static void LeaveCore() {}
-#endif
 
+  static constexpr int kCores = 1024;
   static constexpr int64_t kMask = (int64_t{1} << kBits) - 1;
   std::atomic<int> computing_{0};
+  std::atomic<int> operations_[kCores] = {};  // by the core that they began on
   std::atomic<uint64_t> crowded_at_{0};
   void (*run_)(const void*, int64_t, int64_t) = nullptr;
   const void* piece_ = nullptr;
@@ -123,8 +144,8 @@ inline Team team;
 // Calls piece(i) for every i in [0, count), in any order. A result never depends on who computes what.
 template <class Pool, class Piece>
 void ForEach(Pool& pool, int64_t count, const Piece& piece) {
-  const bool alone = team.Enter();
-  const int64_t wanted = alone ? std::min<int64_t>(pool.num_threads(), count) - 1 : 0;
+  const Team::Operation operation(team);
+  const int64_t wanted = operation.alone() ? std::min<int64_t>(pool.num_threads(), count) - 1 : 0;
   if (wanted <= 0) {
     for (int64_t i = 0; i < count; ++i) piece(i);
   } else {
@@ -133,7 +154,6 @@ void ForEach(Pool& pool, int64_t count, const Piece& piece) {
     };
     team.Run(run, &piece, count, wanted, [&pool](auto help) { pool.Schedule(std::move(help)); });
   }
-  team.Leave();
 }
 
 }  // namespace jaxcls

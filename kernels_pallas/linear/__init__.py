@@ -1,4 +1,4 @@
-"""A linear layer with what follows it: bias, activation, a factor."""
+"""A linear layer with what follows it: bias, activation, residual."""
 
 from kernels_pallas.linear.activations import ACTIVATIONS, Activation
 from kernels_pallas.linear.api import linear

@@ -19,7 +19,6 @@ def linear(
     weight: Num[Array, "out in"],
     scale: Float[Array, " out"] | None = None,
     bias: Float[Array, " out"] | None = None,
-    factor: Float[Array, "*batch out"] | None = None,
     residual: Float[Array, "*batch out"] | None = None,
     num_tokens: Int[Array, ""] | None = None,
     *,
@@ -29,15 +28,14 @@ def linear(
     out_dtype: DTypeLike = jnp.float32,
     implementation: Implementation | None = None,
 ) -> Float[Array, "*batch out"]:
-    """activation(x W^T + b) * factor + residual.
+    """activation(x W^T + b) + residual.
 
     Args:
         x: inputs, rounded to `dtype` for the product.
         weight: W in `dtype`; or int8, and then W = weight * scale of each row.
         scale: of each row of an int8 weight, float32.
         bias: b.
-        factor: multiplies the activated result; a gated MLP's gate.
-        residual: is added to that; what the block was given.
+        residual: is added to the activated result; what the block was given.
         num_tokens: int32; rows of x from this one on are padding, whose results are finite and meaningless. A kernel
             skips them. None: there is no padding.
         activation: what is applied to x W^T + b, in float32.
@@ -54,6 +52,6 @@ def linear(
     if int8_inputs and weight.dtype != jnp.int8:
         raise ValueError(f"int8_inputs needs int8 weights, not {weight.dtype}")
     options = {"activation": activation, "int8_inputs": int8_inputs, "dtype": dtype, "out_dtype": out_dtype}
-    operands = (x, weight, scale, bias, factor, residual, num_tokens)
+    operands = (x, weight, scale, bias, residual, num_tokens)
     kernels = {"cpu": partial(cpu.linear, **options), "xla": partial(xla.linear, **options)}
     return dispatch(implementation, cpu.unsupported(x, weight, dtype, int8_inputs), *operands, **kernels)

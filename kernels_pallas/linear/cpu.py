@@ -1,4 +1,4 @@
-"""The op as a compiled kernel for x86-64 CPUs (kernels_cpu/src/linear.h)."""
+"""The op as a compiled kernel for x86-64 CPUs (kernels_cpu/src/linear.cc)."""
 
 from typing import get_args
 
@@ -36,7 +36,6 @@ def linear(
     weight: Num[Array, "out in"],
     scale: Float[Array, " out"] | None,
     bias: Float[Array, " out"] | None,
-    factor: Float[Array, "T out"] | None,
     residual: Float[Array, "T out"] | None,
     num_tokens: Int[Array, ""] | None,
     *,
@@ -51,7 +50,7 @@ def linear(
     x = x if x.dtype in takes else x.astype(takes[-1])
     stored = out_dtype if out_dtype in (jnp.float32, jnp.bfloat16) else jnp.float32
     options = {"activation": activation, "int8_inputs": int8_inputs, "dtype": dtype, "out_dtype": stored}
-    return _linear(x, weight, scale, bias, factor, residual, num_tokens, **options).astype(out_dtype)
+    return _linear(x, weight, scale, bias, residual, num_tokens, **options).astype(out_dtype)
 
 
 @with_gradient_of(xla.linear)
@@ -60,7 +59,6 @@ def _linear(
     weight: Num[Array, "out in"],
     scale: Float[Array, " out"] | None,
     bias: Float[Array, " out"] | None,
-    factor: Float[Array, "T out"] | None,
     residual: Float[Array, "T out"] | None,
     num_tokens: Int[Array, ""] | None,
     *,
@@ -72,8 +70,11 @@ def _linear(
     del dtype
     result = jax.ShapeDtypeStruct((x.shape[0], weight.shape[0]), out_dtype)
     call = jax.ffi.ffi_call("jaxcls_linear", result, vmap_method="sequential")
-    absent = jnp.zeros((0,), jnp.float32)
-    optional = (absent if value is None else value.astype(jnp.float32) for value in (scale, bias, factor, residual))
     count = jnp.zeros((0,), jnp.int32) if num_tokens is None else num_tokens.reshape(1)
     number = np.int64(get_args(Activation).index(activation))
-    return call(x, weight, *optional, count, activation=number, rounded=int8_inputs)
+    return call(x, weight, *given(scale, bias, residual), count, activation=number, rounded=int8_inputs)
+
+
+def given(*values: Float[Array, "..."] | None) -> list[Float[Array, "..."]]:
+    """What kernels take for values that may be None: float32, without elements where there is none."""
+    return [jnp.zeros((0,), jnp.float32) if value is None else value.astype(jnp.float32) for value in values]

@@ -13,7 +13,6 @@ def linear(
     weight: Num[Array, "out in"],
     scale: Float[Array, " out"] | None,
     bias: Float[Array, " out"] | None,
-    factor: Float[Array, "*batch out"] | None,
     residual: Float[Array, "*batch out"] | None,
     num_tokens: Int[Array, ""] | None,
     *,
@@ -43,8 +42,6 @@ def linear(
     if bias is not None:
         y = y + bias.astype(jnp.float32)
     y = ACTIVATIONS[activation](y)
-    if factor is not None:
-        y = y * factor
     if residual is not None:
         y = y + residual
     return y.astype(out_dtype)
