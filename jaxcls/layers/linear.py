@@ -63,12 +63,12 @@ class Linear(nnx.Module):
 
     def matrix(self, rows: tuple[Int[Array, ""], int] | None = None) -> Matrix:
         """What is multiplied by; `rows`: the first row of W and how many, where not all of the outputs are wanted."""
-        return Matrix(
-            *(
-                None if parameter is None else _rows(parameter[...], rows)
-                for parameter in (self.weight, self.scale, self.bias)
-            )
+        weight, scale, bias = (
+            None if parameter is None else _rows(parameter[...], rows)
+            for parameter in (self.weight, self.scale, self.bias)
         )
+        assert weight is not None  # scale and bias may be
+        return Matrix(weight, scale, bias)
 
     def quantise(self, *, int8_inputs: bool) -> None:
         """Makes room for an int8 weight and its scales in the weight's place; all are zero."""
