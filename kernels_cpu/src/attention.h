@@ -36,10 +36,12 @@ struct UnitOf;
 template <>
 struct UnitOf<float> {
   using Type = F32;
+  static constexpr int kExpDegree = 5;
 };
 template <>
 struct UnitOf<uint16_t> {
   using Type = Bf16;
+  static constexpr int kExpDegree = 3;  // weights are rounded to 8 bits
 };
 
 // Scratch of one thread; grows to what the longest sequence needs.
@@ -88,6 +90,23 @@ inline const int32_t* PackValues(const uint16_t* v, int64_t stride, int64_t leng
   return out;
 }
 
+// What a query may not see scores so little that its weight is exactly zero.
+constexpr float kHidden = -1e30f;
+
+// Hides from 16 queries, the first of them at `position`, what they may not see of `keys` keys from `low` on.
+template <class Input>
+void Hide(const AttentionArgs<Input>& a, int64_t position, int64_t low, int64_t keys, float* scores, int64_t stride) {
+  const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const __m512i query = _mm512_add_epi32(lanes, _mm512_set1_epi32((int)position));
+  const __m512i furthest = _mm512_set1_epi32((int)std::min<int64_t>(a.window - 1, 1 << 30));
+  for (int64_t j = 0; j < keys; ++j) {
+    const __m512i distance = _mm512_sub_epi32(query, _mm512_set1_epi32((int)(low + j)));
+    __mmask16 seen = _mm512_cmple_epi32_mask(_mm512_abs_epi32(distance), furthest);
+    if (a.causal) seen &= _mm512_cmpge_epi32_mask(distance, _mm512_setzero_si512());
+    _mm512_mask_storeu_ps(scores + j * stride, (__mmask16)~seen, _mm512_set1_ps(kHidden));
+  }
+}
+
 // Up to kVectors * 16 queries of one head, from `first` on, against keys [begin, end) of their sequence.
 template <class Input, int kVectors>
 void AttendPanel(const AttentionArgs<Input>& a, const Sequence<Input>& s, int64_t first, int64_t head,
@@ -95,60 +114,59 @@ void AttendPanel(const AttentionArgs<Input>& a, const Sequence<Input>& s, int64_
   using Type = typename UnitOf<Input>::Type;
   constexpr int kPer = Type::kPerUnit;
   constexpr int64_t kPanel = kVectors * kLanes;
+  // Scores of so many keys at a time are looked through while they are in the L1 cache.
+  constexpr int64_t kKeys = 48;
   const int64_t q_stride = a.num_heads * a.head_dim, position = s.past + first;
   const int64_t queries = std::min<int64_t>(kPanel, s.queries - first);
   const int64_t begin = std::max<int64_t>(0, position - a.window + 1);
   const int64_t end = a.causal ? position + queries : std::min<int64_t>(s.keys(), position + queries - 1 + a.window);
   // Keys are taken in whole units; the value of one beyond the end is multiplied by a weight of zero.
   const int64_t low = begin / kPer * kPer, keys = end - low, units = (keys + kPer - 1) / kPer;
+  const bool masked = a.causal || begin > 0 || a.window < s.keys();
 
   Pack<Type>(a.q + (s.start + first) * q_stride + head * a.head_dim, q_stride, queries, a.head_dim / kPer, kVectors,
              scratch.query);
-  Product<Type, kVectors>(reinterpret_cast<const int32_t*>(s.k + low * s.stride), s.stride / kPer, 1, keys,
-                          scratch.query, a.head_dim / kPer, scratch.score, kPanel);
-
-  const bool masked = a.causal || begin > 0 || a.window < s.keys();
-  const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-  const __m512 hidden = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
-  const __m512 scale = _mm512_set1_ps(a.scale);
-  for (int v = 0; v < kVectors; ++v) {
-    float* column = scratch.score + v * kLanes;
-    const __m512i query = _mm512_add_epi32(lanes, _mm512_set1_epi32((int)(position + v * kLanes)));
-    const __m512i furthest = _mm512_set1_epi32((int)std::min<int64_t>(a.window - 1, 1 << 30));
-    __m512 top = hidden;
-    for (int64_t j = 0; j < keys; ++j) {
-      __m512 score = _mm512_loadu_ps(column + j * kPanel);
-      if (masked) {
-        const __m512i distance = _mm512_sub_epi32(query, _mm512_set1_epi32((int)(low + j)));
-        __mmask16 seen = _mm512_cmple_epi32_mask(_mm512_abs_epi32(distance), furthest);
-        if (a.causal) seen &= _mm512_cmpge_epi32_mask(distance, _mm512_setzero_si512());
-        score = _mm512_mask_blend_ps(seen, hidden, score);
-        _mm512_storeu_ps(column + j * kPanel, score);
-      }
-      top = _mm512_max_ps(top, score);
+  __m512 top[kVectors], total[kVectors];
+  for (int v = 0; v < kVectors; ++v) top[v] = _mm512_set1_ps(kHidden);
+  for (int64_t key = 0; key < keys; key += kKeys) {
+    const int64_t count = std::min(kKeys, keys - key);
+    float* scores = scratch.score + key * kPanel;
+    Product<Type, kVectors>(reinterpret_cast<const int32_t*>(s.k + (low + key) * s.stride), s.stride / kPer, 1, count,
+                            scratch.query, a.head_dim / kPer, scores, kPanel);
+    for (int v = 0; masked && v < kVectors; ++v) {
+      Hide(a, position + v * kLanes, low + key, count, scores + v * kLanes, kPanel);
     }
-    // A lane beyond the sequence may see no key at all: any finite maximum will do.
-    top = _mm512_max_ps(top, _mm512_set1_ps(-3e38f));
-    const __m512 offset = _mm512_mul_ps(top, scale);
-    __m512 total = _mm512_setzero_ps();
-    auto weight = [&](int64_t j) {
-      const __m512 w = Exp(_mm512_fmsub_ps(_mm512_loadu_ps(column + j * kPanel), scale, offset));
-      total = _mm512_add_ps(total, w);
-      return w;
-    };
-    for (int64_t u = 0; u < units; ++u) {
+    for (int64_t j = 0; j < count; ++j) {
+      for (int v = 0; v < kVectors; ++v) {
+        top[v] = _mm512_max_ps(top[v], _mm512_loadu_ps(scores + j * kPanel + v * kLanes));
+      }
+    }
+  }
+  // exp(x) is 2^(x log2(e)).
+  const __m512 scale = _mm512_set1_ps(a.scale * 1.44269504088896f);
+  for (int v = 0; v < kVectors; ++v) {
+    top[v] = _mm512_mul_ps(top[v], scale);
+    total[v] = _mm512_setzero_ps();
+  }
+  for (int64_t u = 0; u < units; ++u) {
+    for (int v = 0; v < kVectors; ++v) {
+      auto weight = [&](int64_t j) {
+        const __m512 score = _mm512_loadu_ps(scratch.score + j * kPanel + v * kLanes);
+        const __m512 w = Exp2<UnitOf<Input>::kExpDegree>(_mm512_fmsub_ps(score, scale, top[v]));
+        total[v] = _mm512_add_ps(total[v], w);
+        return w;
+      };
       const __m512 one = weight(u * kPer);
       const __m512 two = kPer == 2 && u * kPer + 1 < keys ? weight(u * kPer + 1) : _mm512_setzero_ps();
       StoreUnits(one, two, scratch.weight + u * kPanel + v * kLanes, Type());
     }
-    _mm512_storeu_ps(column, _mm512_div_ps(_mm512_set1_ps(1.0f), total));
   }
   Product<Type, kVectors>(values + low / kPer * value_step, 1, value_step, a.head_dim, scratch.weight, units,
                           scratch.sum, kPanel);
   for (int64_t h = 0; h < a.head_dim; h += kLanes) {
     for (int v = 0; v < kVectors; ++v) {
       __m512i block[kLanes];
-      const __m512 inverse = _mm512_loadu_ps(scratch.score + v * kLanes);
+      const __m512 inverse = _mm512_div_ps(_mm512_set1_ps(1.0f), total[v]);
       for (int i = 0; i < kLanes; ++i) {
         block[i] = _mm512_castps_si512(
             _mm512_mul_ps(_mm512_loadu_ps(scratch.sum + (h + i) * kPanel + v * kLanes), inverse));

@@ -156,9 +156,10 @@ void DotProduct(const int32_t* w, int64_t rows, const int32_t* x, int64_t tokens
 inline void StoreUnits(__m512 first, __m512, int32_t* out, F32) { _mm512_storeu_si512(out, _mm512_castps_si512(first)); }
 
 inline void StoreUnits(__m512 first, __m512 second, int32_t* out, Bf16) {
-  const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(first));
-  const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(second));
-  _mm512_storeu_si512(out, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+  // From the 32 values in order, a pair of those that are 16 apart at a time.
+  const __m512i low = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const __m512i pairs = _mm512_add_epi32(low, _mm512_slli_epi32(_mm512_add_epi32(low, _mm512_set1_epi32(kLanes)), 16));
+  _mm512_storeu_si512(out, _mm512_permutexvar_epi16(pairs, ToBf16(first, second)));
 }
 
 inline __m512 LoadFloats(const float* x) { return _mm512_loadu_ps(x); }
