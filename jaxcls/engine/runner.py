@@ -185,7 +185,7 @@ def make_step(
     ) -> tuple[PoolerOutput, jax.Array | None]:
         batch: PackedBatch = jax.tree.unflatten(batch_structure, arrays)
         held = None if held_pages is None or pool is None else PagePool(held_pages, pool.num_layers)
-        batch = dataclasses.replace(batch, pool=held)
+        batch = dataclasses.replace(pooler.pick(batch), pool=held)
         model = nnx.merge(graphdef, jax.tree.unflatten(structure, weights))
         with jax.named_scope("model"):
             hidden = model(batch)

@@ -24,6 +24,20 @@ class Attend(Protocol):
         """Where the last sequence of the step ends; what follows is padding."""
         ...
 
+    @property
+    def scored(self) -> Int[Array, " S"] | None:
+        """The token of each sequence whose final hidden state is wanted; None: all are."""
+        ...
+
+    def pick(self, x: Float[Array, "T *dims"]) -> Float[Array, "rows *dims"]:
+        """Of the tokens those whose result is wanted: all but in the last layer, `scored` there."""
+        ...
+
+    @property
+    def num_picked(self) -> Int[Array, ""]:
+        """How many rows `pick` leaves; what follows is padding."""
+        ...
+
     def rows(self, x: Float[Array, "T *dims"]) -> Float[Array, "rows R *dims"]:
         """Tokens by the rows they lie in; what depends on pairs of tokens (a bias) is computed row by row."""
         ...
@@ -33,8 +47,8 @@ class Attend(Protocol):
         """What attention hands from one layer to the next, a tree of arrays; calling the op changes it."""
         ...
 
-    def at(self, state: Any) -> "Attend":
-        """The op of the layer that is handed a state."""
+    def at(self, state: Any, *, last: bool = False) -> "Attend":
+        """The op of the layer that is handed a state; `last`: whether no other one follows."""
         ...
 
     def keep(self, state: Any) -> None:
@@ -88,10 +102,10 @@ class Attention(nnx.Module):
         residual: Float[Array, "T D"] | None = None,
         rotation: Rotation | None = None,
         window: int | Int[Array, ""] | None = None,
-        bias: Float[Array, "rows N R R"] | None = None,
+        bias: Float[Array, "row N R R"] | None = None,
         divisor: int | Int[Array, ""] | None = None,
-    ) -> Float[Array, "T D"]:
-        """Attends.
+    ) -> Float[Array, "rows D"]:
+        """Attends; the result has the rows that `attend.pick` leaves.
 
         Args:
             x: tokens.
@@ -116,4 +130,12 @@ class Attention(nnx.Module):
         if divisor is not None:
             q = q / divisor
         out = attend(q.astype(dtype), k.astype(dtype), v, window=window, bias=bias)
-        return self.o(out.reshape(len(x), -1), num_tokens=count, residual=residual)
+        return project(self.o, out.reshape(len(x), -1), attend, residual)
+
+
+def project(
+    layer: Linear, x: Float[Array, "T F"], attend: Attend, residual: Float[Array, "T D"] | None
+) -> Float[Array, "rows D"]:
+    """What heads have found, back to the model's width and added to `residual`, for the rows that are wanted."""
+    picked = None if residual is None else attend.pick(residual)
+    return layer(attend.pick(x), num_tokens=attend.num_picked, residual=picked)

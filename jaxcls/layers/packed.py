@@ -66,6 +66,7 @@ class PackedBatch:
     row_groups: tuple[RowGroup, ...] = dataclasses.field(metadata={"static": True})
     attended: Bool[AnyArray, " T"] | None = None  # whether others see the token; None: all are seen
     tables: PageTables | None = None  # None: all that a token sees is in this batch
+    scored: Int[Array, " S"] | None = None  # the token of each sequence whose hidden state is wanted; None: all
     pool: PagePool | None = dataclasses.field(default=None, metadata={"static": True})
 
     def shape_key(self) -> tuple[tuple[RowGroup, ...], int, bool, int]:
@@ -83,40 +84,61 @@ class PackedBatch:
 
     def attend(self, *, scale: float, causal: bool, soft_cap: float | None = None) -> Attend:
         """The attention op of this batch."""
+        step = self.row_groups, self.num_tokens(), self.scored, jnp.sum(jnp.asarray(self.lengths) > 0)
         if self.tables is not None and self.pool is not None:
             if not causal:
                 raise ValueError("pages hold what is before a token: attention with them is causal")
             paged = partial(ragged_paged_attention, scale=scale, soft_cap=soft_cap)
-            return PagedAttention(paged, self.row_groups, self.tables, self.pool, self.num_tokens())
+            return PagedAttention(*step, paged, self.tables, self.pool)
         op = partial(varlen_attention, row_groups=self.row_groups, scale=scale, causal=causal, soft_cap=soft_cap)
         if self.attended is not None:
             op = partial(op, key_segment_ids=jnp.where(self.attended, self.segment_ids, _NOBODY))
-        return PackedAttention(op, self.row_groups, jnp.asarray(self.segment_ids), self.num_tokens())
+        return PackedAttention(*step, op, jnp.asarray(self.segment_ids))
 
 
-@dataclasses.dataclass(frozen=True)
-class PackedAttention:
+@dataclasses.dataclass
+class _StepAttention:
+    """What the attention ops of a step have in common; the methods are those of `Attend`."""
+
+    row_groups: tuple[RowGroup, ...]
+    num_tokens: Int[Array, ""]
+    scored: Int[Array, " S"] | None
+    num_seqs: Int[Array, ""]
+
+    # Whether this is the last layer's; the others' results are what later ones look at.
+    last: bool = dataclasses.field(default=False, kw_only=True)
+
+    def rows(self, x: Float[Array, "T *dims"]) -> Float[Array, "rows R *dims"]:
+        """See `Attend`."""
+        ((count, length),) = self.row_groups
+        return x.reshape(count, length, *x.shape[1:])
+
+    def pick(self, x: Float[Array, "T *dims"]) -> Float[Array, "rows *dims"]:
+        """See `Attend`."""
+        return x if self.scored is None or not self.last else x[self.scored]
+
+    @property
+    def num_picked(self) -> Int[Array, ""]:
+        """See `Attend`."""
+        return self.num_tokens if self.scored is None or not self.last else self.num_seqs
+
+
+@dataclasses.dataclass
+class PackedAttention(_StepAttention):
     """`varlen_attention` with everything given but what a layer gives."""
 
     op: Callable[..., Float[Array, "T N H"]]
-    row_groups: tuple[RowGroup, ...]
     segment_ids: Int[Array, " T"]
-    num_tokens: Int[Array, ""]
-
-    def rows(self, x: Float[Array, "T *dims"]) -> Float[Array, "rows R *dims"]:
-        """Tokens by the rows they lie in."""
-        ((count, length),) = self.row_groups
-        return x.reshape(count, length, *x.shape[1:])
 
     @property
     def state(self) -> tuple[()]:
         """See `Attend`; there is none."""
         return ()
 
-    def at(self, state: Any) -> "PackedAttention":
+    def at(self, state: Any, *, last: bool = False) -> "PackedAttention":
         """See `Attend`."""
         del state
-        return self
+        return dataclasses.replace(self, last=last)
 
     def keep(self, state: Any) -> None:
         """See `Attend`."""
@@ -135,31 +157,24 @@ class PackedAttention:
 
 
 @dataclasses.dataclass
-class PagedAttention:
+class PagedAttention(_StepAttention):
     """Writes a layer's keys and values to their pages, then attends over the pages.
 
     Its state, the pages of all layers and the number of the next one, goes from layer to layer.
     """
 
     op: Callable[..., Float[Array, "T N H"]]
-    row_groups: tuple[RowGroup, ...]
     tables: PageTables
     pool: PagePool
-    num_tokens: Int[Array, ""]
     state: Any = None
 
     def __post_init__(self) -> None:
         if self.state is None:
             self.state = self.pool.pages, jnp.int32(0)
 
-    def rows(self, x: Float[Array, "T *dims"]) -> Float[Array, "rows R *dims"]:
+    def at(self, state: Any, *, last: bool = False) -> "PagedAttention":
         """See `Attend`."""
-        ((count, length),) = self.row_groups
-        return x.reshape(count, length, *x.shape[1:])
-
-    def at(self, state: Any) -> "PagedAttention":
-        """See `Attend`."""
-        return dataclasses.replace(self, state=state)
+        return dataclasses.replace(self, state=state, last=last)
 
     def keep(self, state: Any) -> None:
         """See `Attend`."""

@@ -54,11 +54,13 @@ def run_layers(
     layers: nnx.Module,
     x: Float[Array, "T D"],
     attend: Attend,
-    call: Callable[[Any, Float[Array, "T D"], Attend, Any], Float[Array, "T D"]],
+    call: Callable[[Any, Float[Array, "T D"], Attend, Any], Float[Array, "rows D"]],
     per_layer: Sequence[int | None],
     order: Sequence[int] | None = None,
-) -> Float[Array, "T D"]:
-    """X through every layer: x = call(layer, x, attend, value).
+) -> Float[Array, "rows D"]:
+    """X through every layer: x = call(layer, x, attend, value). Of the last one only the rows of `Attend.pick`.
+
+    In a list of layers the last one need not compute the others; in a scan it is like all and they are dropped.
 
     Args:
         layers: what `build_layers` made.
@@ -71,20 +73,24 @@ def run_layers(
     """
     carry = (x, attend.state)
 
-    def one(layer: nnx.Module, before: tuple[Any, Any], value: Any) -> tuple[Any, Any]:
-        own = attend.at(before[1])
+    def one(layer: nnx.Module, before: tuple[Any, Any], value: Any, last: bool = False) -> tuple[Any, Any]:
+        own = attend.at(before[1], last=last)
         return call(layer, before[0], own, value), own.state
 
     if isinstance(layers, nnx.List):
-        # jit: traced once for all layers with the same setting.
-        @partial(jax.jit, static_argnums=(0, 3))
-        def apply(graphdef: Any, layer_state: Any, before: tuple[Any, Any], value: int | None) -> tuple[Any, Any]:
-            return one(nnx.merge(graphdef, layer_state), before, value)
+        # jit: traced once for all layers with the same setting (and once for the last if it computes less).
+        @partial(jax.jit, static_argnums=(0, 3, 4))
+        def apply(
+            graphdef: Any, layer_state: Any, before: tuple[Any, Any], value: int | None, last: bool
+        ) -> tuple[Any, Any]:
+            return one(nnx.merge(graphdef, layer_state), before, value, last)
 
         used = layers if order is None else [layers[index] for index in order]
-        for layer, value in zip(used, per_layer, strict=True):
+        for number, (layer, value) in enumerate(zip(used, per_layer, strict=True), 1):
+            last = attend.scored is not None and number == len(used)
             with jax.named_scope("layer"):
-                carry = apply(*nnx.split(layer), carry, value)
+                carry = apply(*nnx.split(layer), carry, value, last)
+        x, left = carry
     else:
         graphdef, state = nnx.split(layers)
         uniform = len(set(per_layer)) == 1
@@ -95,8 +101,8 @@ def run_layers(
             layer_state = chosen if order is None else jax.tree.map(lambda stack: stack[chosen], state)
             return one(nnx.merge(graphdef, layer_state), before, per_layer[0] if uniform else value), None
 
-        carry, _ = jax.lax.scan(step, carry, (state if order is None else jnp.array(order), values))
-    x, left = carry
+        (x, left), _ = jax.lax.scan(step, carry, (state if order is None else jnp.array(order), values))
+        x = attend.at(left, last=True).pick(x)
     attend.keep(left)
     return x
 

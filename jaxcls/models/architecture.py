@@ -62,7 +62,7 @@ class Classifier(Protocol):
 
     head: Head
 
-    def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]: ...
+    def __call__(self, batch: PackedBatch) -> Float[Array, "rows D"]: ...
 
 
 @dataclasses.dataclass(frozen=True)

@@ -59,10 +59,10 @@ class DebertaLayer(nnx.Module):
         self.mlp = MLP(cfg.embed_dim, cfg.mlp_dim, act=cfg.activation, gated=False, bias=True, dtype=dtype, rngs=rngs)
         self.mlp_norm = LayerNorm(cfg.embed_dim, eps=cfg.norm_eps)
 
-    def __call__(self, x: Float[Array, "T D"], attend: Attend, relative: RelativeRows | None) -> Float[Array, "T D"]:
+    def __call__(self, x: Float[Array, "T D"], attend: Attend, relative: RelativeRows | None) -> Float[Array, "rows D"]:
         """One block."""
         x = self.attn_norm(self.attn(x, attend, relative, residual=x))
-        return self.mlp_norm(self.mlp(x, attend.num_tokens, residual=x))
+        return self.mlp_norm(self.mlp(x, attend.num_picked, residual=x))
 
 
 class DebertaConvolution(nnx.Module):
@@ -75,10 +75,11 @@ class DebertaConvolution(nnx.Module):
         self.norm = LayerNorm(cfg.embed_dim, eps=cfg.norm_eps)
 
     def __call__(
-        self, x: Float[Array, "T D"], embeddings: Float[Array, "T D"], batch: PackedBatch
-    ) -> Float[Array, "T D"]:
+        self, x: Float[Array, "rows D"], embeddings: Float[Array, "T D"], batch: PackedBatch, attend: Attend
+    ) -> Float[Array, "rows D"]:
         """Adds what the neighbours of each token say."""
-        return self.norm(x + self.conv(embeddings, jnp.asarray(batch.segment_ids), batch.num_tokens()))
+        around = self.conv(embeddings, jnp.asarray(batch.segment_ids), attend.num_tokens)
+        return self.norm(x + attend.pick(around))
 
 
 class DebertaClassifier(nnx.Module):
@@ -99,8 +100,8 @@ class DebertaClassifier(nnx.Module):
         self.conv = DebertaConvolution(cfg, dtype=dtype, rngs=rngs) if cfg.conv_width else None
         self.head = cfg.head.build(cfg.embed_dim, cfg.num_labels, rngs=rngs)
 
-    def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
-        """Final hidden states of every packed token."""
+    def __call__(self, batch: PackedBatch) -> Float[Array, "rows D"]:
+        """Final hidden states of every packed token, or of those that the batch names."""
         attend = batch.attend(scale=self.cfg.scale, causal=False)
         embeddings = self.embed(batch)
         row_len = attend.rows(embeddings).shape[1]
@@ -108,11 +109,11 @@ class DebertaClassifier(nnx.Module):
 
         def block(
             layer: DebertaLayer, x: Float[Array, "T D"], own: Attend, number: int | Int[Array, ""] | None
-        ) -> Float[Array, "T D"]:
+        ) -> Float[Array, "rows D"]:
             x, conv = layer(x, own, relative), self.conv
             if conv is None or number is None:
                 return x
-            return jax.lax.cond(number == 1, lambda: conv(x, embeddings, batch), lambda: x)
+            return jax.lax.cond(number == 1, lambda: conv(x, embeddings, batch, own), lambda: x)
 
         first = None if self.conv is None else 1
         return run_layers(self.layers, embeddings, attend, block, (first, *(None,) * (self.cfg.num_layers - 1)))

@@ -48,11 +48,11 @@ class DecoderLayer(nnx.Module):
 
     def __call__(
         self, x: Float[Array, "T D"], attend: Attend, rotation: Rotation, window: int | Int[Array, ""] | None
-    ) -> Float[Array, "T D"]:
+    ) -> Float[Array, "rows D"]:
         """One block."""
         attn = partial(self.attn, self.attn_norm(x), attend, rotation=rotation, window=window)
-        x = attn(residual=x) if self.attn_post_norm is None else x + self.attn_post_norm(attn())
-        mlp = partial(self.mlp, self.mlp_norm(x), attend.num_tokens)
+        x = attn(residual=x) if self.attn_post_norm is None else attend.pick(x) + self.attn_post_norm(attn())
+        mlp = partial(self.mlp, self.mlp_norm(x), attend.num_picked)
         return mlp(residual=x) if self.mlp_post_norm is None else x + self.mlp_post_norm(mlp())
 
 
@@ -71,8 +71,8 @@ class DecoderClassifier(nnx.Module):
         self.final_norm = RMSNorm(cfg.embed_dim, eps=cfg.norm_eps, offset=cfg.norm_offset)
         self.head = cfg.head.build(cfg.embed_dim, cfg.num_labels, rngs=rngs)
 
-    def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
-        """Final hidden states of every packed token."""
+    def __call__(self, batch: PackedBatch) -> Float[Array, "rows D"]:
+        """Final hidden states of every packed token, or of those that the batch names."""
         x = self.embed.tokens(batch.input_ids)
         if self.cfg.embed_scale != 1.0:
             # Rounded to the weights' dtype, as Gemma was trained.

@@ -74,10 +74,10 @@ class EncoderLayer(nnx.Module):
 
     def __call__(
         self, x: Float[Array, "T D"], attend: Attend, bias: Float[Array, "1 N R R"] | None
-    ) -> Float[Array, "T D"]:
+    ) -> Float[Array, "rows D"]:
         """One block; `bias` is added to the scores of its attention."""
         x = self.attn_norm(self.attn(x, attend, residual=x, bias=bias))
-        return self.mlp_norm(self.mlp(x, attend.num_tokens, residual=x))
+        return self.mlp_norm(self.mlp(x, attend.num_picked, residual=x))
 
 
 class EncoderClassifier(nnx.Module):
@@ -96,8 +96,8 @@ class EncoderClassifier(nnx.Module):
         )
         self.head = cfg.head.build(cfg.embed_dim, cfg.num_labels, rngs=rngs)
 
-    def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
-        """Final hidden states of every packed token."""
+    def __call__(self, batch: PackedBatch) -> Float[Array, "rows D"]:
+        """Final hidden states of every packed token, or of those that the batch names."""
         attend = batch.attend(scale=self.cfg.head_dim**-0.5, causal=False)
         x = self.embed(batch)
         bias = None if self.distance_bias is None else self.distance_bias(attend.rows(x).shape[1])

@@ -68,10 +68,10 @@ class GPT2Layer(nnx.Module):
 
     def __call__(
         self, x: Float[Array, "T D"], attend: Attend, divisor: int | Int[Array, ""] | None
-    ) -> Float[Array, "T D"]:
+    ) -> Float[Array, "rows D"]:
         """One block; `divisor` is of its scores."""
         x = self.attn(self.attn_norm(x), attend, residual=x, divisor=divisor)
-        return self.mlp(self.mlp_norm(x), attend.num_tokens, residual=x)
+        return self.mlp(self.mlp_norm(x), attend.num_picked, residual=x)
 
 
 class GPT2Classifier(nnx.Module):
@@ -92,8 +92,8 @@ class GPT2Classifier(nnx.Module):
         self.final_norm = LayerNorm(cfg.embed_dim, eps=cfg.norm_eps)
         self.head = cfg.head.build(cfg.embed_dim, cfg.num_labels, rngs=rngs)
 
-    def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
-        """Final hidden states of every packed token."""
+    def __call__(self, batch: PackedBatch) -> Float[Array, "rows D"]:
+        """Final hidden states of every packed token, or of those that the batch names."""
         x = self.embed.tokens(batch.input_ids) + self.embed.positions(batch.positions)
         attend = batch.attend(scale=self.cfg.scale, causal=True)
         numbers = range(1, self.cfg.num_layers + 1)

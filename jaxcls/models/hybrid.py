@@ -72,14 +72,14 @@ class HybridLayer(nnx.Module):
         else:
             self.mlp = MLP(dim, cfg.mlp_dim, act=act, gated=True, bias=False, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "T D"], attend: Attend, positions: Int[Array, " T"]) -> Float[Array, "T D"]:
+    def __call__(self, x: Float[Array, "T D"], attend: Attend, positions: Int[Array, " T"]) -> Float[Array, "rows D"]:
         """One block."""
         y = self.attn_norm(x)
         if self.attn is not None:
             x = self.attn(y, attend, residual=x)
         elif self.mamba is not None:
-            x = x + self.mamba(y, positions, attend.num_tokens)
-        return self.mlp(self.mlp_norm(x), attend.num_tokens, residual=x)
+            x = attend.pick(x + self.mamba(y, positions, attend.num_tokens))
+        return self.mlp(self.mlp_norm(x), attend.num_picked, residual=x)
 
 
 class HybridClassifier(nnx.Module):
@@ -97,8 +97,8 @@ class HybridClassifier(nnx.Module):
         self.final_norm = RMSNorm(cfg.embed_dim, eps=cfg.norm_eps)
         self.head = cfg.head.build(cfg.embed_dim, cfg.num_labels, rngs=rngs)
 
-    def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
-        """Final hidden states of every packed token."""
+    def __call__(self, batch: PackedBatch) -> Float[Array, "rows D"]:
+        """Final hidden states of every packed token, or of those that the batch names."""
         positions = jnp.asarray(batch.positions)
         attend = batch.attend(scale=self.cfg.head_dim**-0.5, causal=True)
         x = self.embed.tokens(batch.input_ids)

@@ -67,15 +67,15 @@ class RotaryLayer(nnx.Module):
         rotation: Rotation,
         window: int | Int[Array, ""] | None,
         normed: bool | Bool[Array, ""],
-    ) -> Float[Array, "T D"]:
+    ) -> Float[Array, "rows D"]:
         """One block; `normed` of LayerKind."""
         if not self.pre_norm:
             x = self.attn_norm(self.attn(x, attend, residual=x, rotation=rotation, window=window))
-            return self.mlp_norm(self.mlp(x, attend.num_tokens, residual=x))
+            return self.mlp_norm(self.mlp(x, attend.num_picked, residual=x))
         y = x if normed is False else self.attn_norm(x)
         y = y if isinstance(normed, bool) else jnp.where(normed, y, x)
         x = self.attn(y, attend, residual=x, rotation=rotation, window=window)
-        return self.mlp(self.mlp_norm(x), attend.num_tokens, residual=x)
+        return self.mlp(self.mlp_norm(x), attend.num_picked, residual=x)
 
 
 class RotaryEncoderClassifier(nnx.Module):
@@ -93,8 +93,8 @@ class RotaryEncoderClassifier(nnx.Module):
         self.final_norm = LayerNorm(cfg.embed_dim, eps=cfg.norm_eps, bias=cfg.norm_bias) if cfg.pre_norm else None
         self.head = cfg.head.build(cfg.embed_dim, cfg.num_labels, rngs=rngs)
 
-    def __call__(self, batch: PackedBatch) -> Float[Array, "T D"]:
-        """Final hidden states of every packed token."""
+    def __call__(self, batch: PackedBatch) -> Float[Array, "rows D"]:
+        """Final hidden states of every packed token, or of those that the batch names."""
         kinds = list(dict.fromkeys(self.cfg.kinds))
         given = _Given(kinds, batch)
         attend = batch.attend(scale=self.cfg.head_dim**-0.5, causal=False)

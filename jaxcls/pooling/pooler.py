@@ -58,8 +58,27 @@ class Pooler:
                 return position
         return 0
 
-    def __call__(self, hidden: Float[Array, "T D"], batch: PackedBatch, head: Head) -> PoolerOutput:
-        """Scores a packed batch. `logits` are calibrated; `probs` equal them for requests without activation."""
+    def pick(self, batch: PackedBatch) -> PackedBatch:
+        """The batch, with the names of the tokens whose hidden states are enough for this pooler.
+
+        Of the others a model computes in its last layer only what those see.
+        """
+        match self.pooling_type:
+            case "CLS":
+                return dataclasses.replace(batch, scored=jnp.asarray(batch.starts))
+            case "LAST":
+                return dataclasses.replace(batch, scored=last_token(batch, self.pad_token_id))
+            case _:
+                return batch
+
+    def __call__(self, hidden: Float[Array, "some D"], batch: PackedBatch, head: Head) -> PoolerOutput:
+        """Scores a packed batch. `logits` are calibrated; `probs` equal them for requests without activation.
+
+        Args:
+            hidden: what the model made of the batch, of every token or of those that the batch names.
+            batch: the same batch.
+            head: the model's.
+        """
         of_tokens = self.pooling_type in TOKEN_POOLING
         logits = head(self._pool(hidden, batch), per_token=of_tokens or self.pooling_type == "MEAN_LOGITS")
         if self.pooling_type == "MEAN_LOGITS":
@@ -70,13 +89,10 @@ class Pooler:
             wanted = wanted[batch.segment_ids]
         return PoolerOutput(jnp.where(wanted[:, None], self.activation(logits), logits), logits)
 
-    def _pool(self, hidden: Float[Array, "T D"], batch: PackedBatch) -> Float[Array, "rows D"]:
-        match self.pooling_type:
-            case "CLS":
-                return hidden[batch.starts]
-            case "LAST":
-                return hidden[last_token(batch, self.pad_token_id)]
-            case "MEAN":
-                return mean_tokens(hidden, batch)
-            case "MEAN_LOGITS" | "ALL" | "STEP":
-                return hidden
+    def _pool(self, hidden: Float[Array, "some D"], batch: PackedBatch) -> Float[Array, "rows D"]:
+        if self.pooling_type == "MEAN":
+            return mean_tokens(hidden, batch)
+        if batch.scored is not None:
+            return hidden
+        wanted = self.pick(batch).scored
+        return hidden if wanted is None else hidden[wanted]

@@ -35,12 +35,13 @@ def call(layer: Layer, x: Float[Array, "T D"], attend: Attend, setting: Any) -> 
     return layer(x, setting)
 
 
-def attention() -> Attend:
-    """That of one sequence, which the layers here have no use for."""
+def attention(scored: tuple[int, ...] | None = None) -> Attend:
+    """That of one sequence, of which the layers here use what it says of the tokens that are wanted."""
     given = {"input_ids": 0, "token_type_ids": 0, "positions": 0, "segment_ids": 0}
     tokens = {name: jnp.full(TOKENS, value, jnp.int32) for name, value in given.items()}
     seqs = {"starts": jnp.zeros(1, jnp.int32), "lengths": jnp.full(1, TOKENS, jnp.int32)}
-    batch = PackedBatch(**tokens, **seqs, use_activation=jnp.ones(1, bool), row_groups=((1, TOKENS),))
+    wanted = None if scored is None else jnp.array(scored, jnp.int32)
+    batch = PackedBatch(**tokens, **seqs, use_activation=jnp.ones(1, bool), row_groups=((1, TOKENS),), scored=wanted)
     return batch.attend(scale=1.0, causal=True)
 
 
@@ -125,6 +126,23 @@ def test_equal_settings_stay_python_values() -> None:
                 assert seen == list(dict.fromkeys(settings))
             else:
                 assert all(isinstance(s, jax.core.Tracer) and s.dtype == jnp.int32 for s in seen)
+
+
+def test_only_what_is_scored_leaves_the_last_layer() -> None:
+    """A list of layers computes nothing else there: what follows attention sees as many rows as there are sequences."""
+    for layers in both_layouts():
+        rows: list[int] = []
+
+        def picking(layer: Layer, x: Any, attend: Any, setting: Any, rows: list[int] = rows) -> Any:
+            y = attend.pick(layer(x, setting))
+            rows.append(len(y))
+            return y
+
+        everything = run_layers(layers, jnp.asarray(X), attention(), picking, (None,) * LAYERS)
+        rows.clear()
+        wanted = run_layers(layers, jnp.asarray(X), attention((4,)), picking, (None,) * LAYERS)
+        np.testing.assert_allclose(wanted, everything[4:5], atol=1e-6)
+        assert rows == ([TOKENS, 1] if isinstance(layers, nnx.List) else [TOKENS])
 
 
 def test_equal_layers_are_traced_once() -> None:

@@ -97,6 +97,19 @@ def test_one_row_a_sequence(kind: Any, pad: int | None, hidden: np.ndarray, batc
     assert np.isfinite(output.probs).all()
 
 
+@pytest.mark.parametrize("kind", ["CLS", "LAST", "MEAN", "ALL"])
+def test_a_model_may_leave_out_what_is_not_scored(kind: Any, hidden: np.ndarray, batch: PackedBatch) -> None:
+    head, one = make_head(), pooler(kind, pad_token_id=PAD)
+    named = one.pick(batch)
+    if kind in ("MEAN", "ALL"):
+        assert named.scored is None
+        return
+    assert named.scored is not None
+    rows = hidden[np.asarray(named.scored)]
+    assert len(rows) == len(batch.starts)
+    np.testing.assert_allclose(run(one, rows, named, head).probs, run(one, hidden, batch, head).probs, atol=1e-6)
+
+
 def test_a_padding_id_elsewhere_changes_nothing(hidden: np.ndarray, batch: PackedBatch) -> None:
     head = make_head()
     with_pad = run(pooler("LAST", pad_token_id=1234), hidden, batch, head)
