@@ -57,14 +57,14 @@ class Attend(Protocol):
 
     def __call__(
         self,
-        q: Float[Array, "T N H"],
+        q: Float[Array, "rows N H"],
         k: Float[Array, "T K H"],
         v: Float[Array, "T K H"],
         *,
         window: int | Int[Array, ""] | None,
-        bias: Float[Array, "rows N R R"] | None = None,
-    ) -> Float[Array, "T N H"]:
-        """Attends within each sequence; `bias` is added to the scaled scores."""
+        bias: Float[Array, "row N R R"] | None = None,
+    ) -> Float[Array, "rows N H"]:
+        """Attends within each sequence, from the tokens that `pick` leaves; `bias` is added to the scaled scores."""
         ...
 
 
@@ -116,26 +116,21 @@ class Attention(nnx.Module):
             bias: see `Attend`.
             divisor: of this layer's scores.
         """
-        dtype, count = self.o.dtype, attend.num_tokens
+        dtype, count, picked = self.o.dtype, attend.num_tokens, attend.pick(x)
         # What a norm, a rotation or a divisor follows is rounded after it.
         exact = dtype if rotation is None and self.q_norm is None and divisor is None else jnp.float32
-        q = self.q(x, num_tokens=count, out_dtype=exact).reshape(len(x), -1, self.head_dim)
+        q = self.q(picked, num_tokens=attend.num_picked, out_dtype=exact).reshape(len(picked), -1, self.head_dim)
         k = self.k(x, num_tokens=count, out_dtype=exact).reshape(len(x), -1, self.head_dim)
         v = self.v(x, num_tokens=count, out_dtype=dtype).reshape(len(x), -1, self.head_dim)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         if rotation is not None:
             turned = dtype if divisor is None else jnp.float32
-            q, k = rotate(q, *rotation, out_dtype=turned), rotate(k, *rotation, out_dtype=turned)
+            cos, sin = rotation
+            q = rotate(q, attend.pick(cos), attend.pick(sin), out_dtype=turned)
+            k = rotate(k, cos, sin, out_dtype=turned)
         if divisor is not None:
             q = q / divisor
         out = attend(q.astype(dtype), k.astype(dtype), v, window=window, bias=bias)
-        return project(self.o, out.reshape(len(x), -1), attend, residual)
-
-
-def project(
-    layer: Linear, x: Float[Array, "T F"], attend: Attend, residual: Float[Array, "T D"] | None
-) -> Float[Array, "rows D"]:
-    """What heads have found, back to the model's width and added to `residual`, for the rows that are wanted."""
-    picked = None if residual is None else attend.pick(residual)
-    return layer(attend.pick(x), num_tokens=attend.num_picked, residual=picked)
+        residual = None if residual is None else attend.pick(residual)
+        return self.o(out.reshape(len(out), -1), num_tokens=attend.num_picked, residual=residual)

@@ -16,7 +16,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from jaxcls.layers.attention import Attend, project
+from jaxcls.layers.attention import Attend
 from jaxcls.layers.linear import Linear
 from jaxcls.layers.norm import LayerNorm
 
@@ -115,8 +115,9 @@ class DisentangledAttention(nnx.Module):
         """Attends and adds `residual`; `relative` None: there are no relative positions."""
         q, k, v = (self._heads(layer, x, attend.num_tokens) for layer in (self.q, self.k, self.v))
         bias = None if relative is None else self._bias(attend.rows(q), attend.rows(k), relative)
-        out = attend(q, k, v, window=None, bias=bias)
-        return project(self.o, out.reshape(x.shape), attend, residual)
+        out = attend(attend.pick(q), k, v, window=None, bias=bias)
+        residual = None if residual is None else attend.pick(residual)
+        return self.o(out.reshape(len(out), -1), num_tokens=attend.num_picked, residual=residual)
 
     def _heads(
         self, layer: Linear, x: Float[Array, "some D"], num_tokens: Int[Array, ""] | None = None

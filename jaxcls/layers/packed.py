@@ -122,6 +122,12 @@ class _StepAttention:
         """See `Attend`."""
         return self.num_tokens if self.scored is None or not self.last else self.num_seqs
 
+    def query_tokens(self) -> Int[Array, " S"] | None:
+        """The token of each row that `pick` leaves, -1 for those that do not count; None: all tokens in their order."""
+        if self.scored is None or not self.last:
+            return None
+        return jnp.where(jnp.arange(len(self.scored)) < self.num_seqs, self.scored, -1)
+
 
 @dataclasses.dataclass
 class PackedAttention(_StepAttention):
@@ -145,15 +151,15 @@ class PackedAttention(_StepAttention):
 
     def __call__(
         self,
-        q: Float[Array, "T N H"],
+        q: Float[Array, "rows N H"],
         k: Float[Array, "T K H"],
         v: Float[Array, "T K H"],
         *,
         window: int | Int[Array, ""] | None,
-        bias: Float[Array, "rows N R R"] | None = None,
-    ) -> Float[Array, "T N H"]:
+        bias: Float[Array, "row N R R"] | None = None,
+    ) -> Float[Array, "rows N H"]:
         """Attends within each sequence."""
-        return self.op(q, k, v, self.segment_ids, window=window, bias=bias)
+        return self.op(q, k, v, self.segment_ids, window=window, bias=bias, query_tokens=self.query_tokens())
 
 
 @dataclasses.dataclass
@@ -182,13 +188,13 @@ class PagedAttention(_StepAttention):
 
     def __call__(
         self,
-        q: Float[Array, "T N H"],
+        q: Float[Array, "rows N H"],
         k: Float[Array, "T K H"],
         v: Float[Array, "T K H"],
         *,
         window: int | Int[Array, ""] | None,
-        bias: Float[Array, "rows N R R"] | None = None,
-    ) -> Float[Array, "T N H"]:
+        bias: Float[Array, "row N R R"] | None = None,
+    ) -> Float[Array, "rows N H"]:
         """Attends over each sequence, whose earlier tokens are in pages already."""
         if bias is not None:
             raise ValueError("attention over pages has no bias")
@@ -199,4 +205,9 @@ class PagedAttention(_StepAttention):
         slots = jnp.where(written, tables.slots + first * pages.shape[1], NOT_WRITTEN)
         pages = write_pages(pages, k, v, slots)
         self.state = pages, layer + 1
-        return self.op(q, pages, tables.kv_lens, tables.pages + first, tables.cu_q_lens, tables.num_seqs, window=window)
+        kv_lens, ends = tables.kv_lens, tables.cu_q_lens
+        wanted = self.query_tokens()
+        if wanted is not None:  # a query sees the tokens up to its own, and is the only one of its sequence
+            kv_lens = jnp.where(wanted < 0, 0, kv_lens - (ends[1:] - 1 - wanted))
+            ends = jnp.minimum(jnp.arange(len(ends)), self.num_seqs)
+        return self.op(q, pages, kv_lens, tables.pages + first, ends, tables.num_seqs, window=window)

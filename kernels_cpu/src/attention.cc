@@ -8,10 +8,18 @@ namespace {
 
 namespace ffi = xla::ffi;
 
+using Ints = ffi::Buffer<ffi::DataType::S32>;
+
+// The queries of a sequence in the stream of queries, and its keys in theirs; `past`: those before the first query's own.
+struct Run {
+  int64_t first_query, queries, past, first_key, keys;
+};
+
+// `query_tokens`: which token each row of q is of, a negative number: of none. None of them: q is of all tokens in order.
 template <class Input>
 ffi::Error AttentionOf(ffi::ThreadPool& pool, ffi::AnyBuffer q, ffi::AnyBuffer k, ffi::AnyBuffer v,
-                       ffi::Buffer<ffi::DataType::S32> segment_ids, ffi::Result<ffi::AnyBuffer> out, float scale,
-                       bool causal, int64_t window) {
+                       Ints segment_ids, Ints query_tokens, ffi::Result<ffi::AnyBuffer> out, float scale, bool causal,
+                       int64_t window) {
   AttentionArgs<Input> args;
   args.num_heads = q.dimensions()[1];
   args.num_kv_heads = k.dimensions()[1];
@@ -24,18 +32,30 @@ ffi::Error AttentionOf(ffi::ThreadPool& pool, ffi::AnyBuffer q, ffi::AnyBuffer k
   args.causal = causal;
   args.window = window;
   const int32_t* segments = segment_ids.typed_data();
-  const int64_t tokens = q.dimensions()[0], row = args.num_heads * args.head_dim;
-  struct Run {
-    int64_t start, length;
+  const int64_t tokens = k.dimensions()[0], row = args.num_heads * args.head_dim, some = query_tokens.element_count();
+  auto nothing = [&](int64_t first, int64_t count) {
+    std::memset(args.out + first * row, 0, count * row * sizeof(Input));
   };
   std::vector<Run> runs;
-  for (int64_t t = 0; t < tokens;) {
+  for (int64_t i = 0; i < some; ++i) {
+    const int64_t t = query_tokens.typed_data()[i];
+    if (t >= tokens) return ffi::Error::InvalidArgument("jaxcls_attention: a query of a token that is not there");
+    if (t < 0 || segments[t] < 0) {
+      nothing(i, 1);
+      continue;
+    }
+    int64_t begin = t, end = t + 1;
+    while (begin > 0 && segments[begin - 1] == segments[t]) --begin;
+    while (end < tokens && segments[end] == segments[t]) ++end;
+    runs.push_back({i, 1, t - begin, begin, end - begin});
+  }
+  for (int64_t t = 0; !some && t < tokens;) {
     int64_t end = t + 1;
     while (end < tokens && segments[end] == segments[t]) ++end;
     if (segments[t] >= 0) {
-      runs.push_back({t, end - t});
+      runs.push_back({t, end - t, 0, t, end - t});
     } else {
-      std::memset(args.out + t * row, 0, (end - t) * row * sizeof(Input));  // padding
+      nothing(t, end - t);
     }
     t = end;
   }
@@ -43,27 +63,24 @@ ffi::Error AttentionOf(ffi::ThreadPool& pool, ffi::AnyBuffer q, ffi::AnyBuffer k
     thread_local AttentionScratch scratch;
     const Run& run = runs[piece / args.num_kv_heads];
     const int64_t head = piece % args.num_kv_heads, stride = args.num_kv_heads * args.head_dim;
-    const int64_t first = run.start * stride + head * args.head_dim;
-    const Sequence<Input> sequence{run.start, run.length, 0, args.k + first, args.v + first, stride};
+    const int64_t at = run.first_key * stride + head * args.head_dim;
+    const Sequence<Input> sequence{run.first_query, run.queries, run.past, run.keys, args.k + at, args.v + at, stride};
     AttendSequence(args, sequence, head, scratch);
   });
   return ffi::Error::Success();
 }
 
-ffi::Error Attention(ffi::ThreadPool pool, ffi::AnyBuffer q, ffi::AnyBuffer k, ffi::AnyBuffer v,
-                     ffi::Buffer<ffi::DataType::S32> segment_ids, ffi::Result<ffi::AnyBuffer> out, float scale,
-                     bool causal, int64_t window) {
+ffi::Error Attention(ffi::ThreadPool pool, ffi::AnyBuffer q, ffi::AnyBuffer k, ffi::AnyBuffer v, Ints segment_ids,
+                     Ints query_tokens, ffi::Result<ffi::AnyBuffer> out, float scale, bool causal, int64_t window) {
   switch (q.element_type()) {
     case ffi::DataType::F32:
-      return AttentionOf<float>(pool, q, k, v, segment_ids, out, scale, causal, window);
+      return AttentionOf<float>(pool, q, k, v, segment_ids, query_tokens, out, scale, causal, window);
     case ffi::DataType::BF16:
-      return AttentionOf<uint16_t>(pool, q, k, v, segment_ids, out, scale, causal, window);
+      return AttentionOf<uint16_t>(pool, q, k, v, segment_ids, query_tokens, out, scale, causal, window);
     default:
       return ffi::Error::InvalidArgument("jaxcls_attention: unsupported dtype");
   }
 }
-
-using Ints = ffi::Buffer<ffi::DataType::S32>;
 
 template <class Input>
 PagesOf<Input> Pages(ffi::AnyBuffer pages) {
@@ -108,7 +125,8 @@ ffi::Error PagedAttentionOf(ffi::ThreadPool& pool, ffi::AnyBuffer q, ffi::AnyBuf
     const int64_t queries = starts[s + 1] - starts[s];
     if (!queries) return;
     const Input* kv = Gather(pages, table + s * width, lens[s], head, gathered);
-    const Sequence<Input> sequence{starts[s], queries, lens[s] - queries, kv, kv + args.head_dim, 2 * args.head_dim};
+    const Sequence<Input> sequence{starts[s], queries, lens[s] - queries, lens[s],
+                                   kv,        kv + args.head_dim, 2 * args.head_dim};
     AttendSequence(args, sequence, head, scratch);
   });
   return ffi::Error::Success();
@@ -190,7 +208,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxcls_attention, Attention,
                                   .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::AnyBuffer>()
-                                  .Arg<ffi::Buffer<ffi::DataType::S32>>()
+                                  .Arg<Ints>()
+                                  .Arg<Ints>()
                                   .Ret<ffi::AnyBuffer>()
                                   .Attr<float>("scale")
                                   .Attr<bool>("causal")

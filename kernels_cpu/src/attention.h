@@ -25,10 +25,9 @@ template <class Input>
 struct Sequence {
   int64_t start, queries;  // in the stream of queries
   int64_t past;            // keys before the first query's own
+  int64_t keys;            // all of them
   const Input *k, *v;      // of the first key
   int64_t stride;          // from one key to the next
-
-  int64_t keys() const { return past + queries; }
 };
 
 template <class Input>
@@ -119,10 +118,10 @@ void AttendPanel(const AttentionArgs<Input>& a, const Sequence<Input>& s, int64_
   const int64_t q_stride = a.num_heads * a.head_dim, position = s.past + first;
   const int64_t queries = std::min<int64_t>(kPanel, s.queries - first);
   const int64_t begin = std::max<int64_t>(0, position - a.window + 1);
-  const int64_t end = a.causal ? position + queries : std::min<int64_t>(s.keys(), position + queries - 1 + a.window);
+  const int64_t end = a.causal ? position + queries : std::min<int64_t>(s.keys, position + queries - 1 + a.window);
   // Keys are taken in whole units; the value of one beyond the end is multiplied by a weight of zero.
   const int64_t low = begin / kPer * kPer, keys = end - low, units = (keys + kPer - 1) / kPer;
-  const bool masked = a.causal || begin > 0 || a.window < s.keys();
+  const bool masked = a.causal || begin > 0 || a.window < s.keys;
 
   Pack<Type>(a.q + (s.start + first) * q_stride + head * a.head_dim, q_stride, queries, a.head_dim / kPer, kVectors,
              scratch.query);
@@ -186,9 +185,9 @@ template <class Input>
 void AttendSequence(const AttentionArgs<Input>& a, const Sequence<Input>& s, int64_t kv_head,
                     AttentionScratch& scratch) {
   using Type = typename UnitOf<Input>::Type;
-  scratch.Reserve(s.keys(), a.head_dim, 4 * kLanes);
+  scratch.Reserve(s.keys, a.head_dim, 4 * kLanes);
   const int64_t group = a.num_heads / a.num_kv_heads;
-  const int32_t* values = PackValues(s.v, s.stride, s.keys(), a.head_dim, scratch.value);
+  const int32_t* values = PackValues(s.v, s.stride, s.keys, a.head_dim, scratch.value);
   const int64_t step = Type::kPerUnit == 1 ? s.stride : a.head_dim;
   for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
     for (int64_t first = 0; first < s.queries;) {

@@ -18,7 +18,7 @@ Implementation = Literal["xla", "cpu", "gpu", "tpu", "tpu-interpret", "reference
 
 
 def varlen_attention(
-    q: Float[Array, "T N H"],
+    q: Float[Array, "Q N H"],
     k: Float[Array, "T K H"],
     v: Float[Array, "T K H"],
     segment_ids: Int[Array, " T"],
@@ -30,8 +30,9 @@ def varlen_attention(
     soft_cap: float | None = None,
     bias: Float[Array, "rows N R R"] | None = None,
     key_segment_ids: Int[Array, " T"] | None = None,
+    query_tokens: Int[Array, " Q"] | None = None,
     implementation: Implementation | None = None,
-) -> Float[Array, "T N H"]:
+) -> Float[Array, "Q N H"]:
     """Softmax attention inside each segment of a packed stream.
 
     Args:
@@ -48,6 +49,8 @@ def varlen_attention(
         bias: added to the scaled scores of the rows, all of one length R; of one row if every row's is the same.
         key_segment_ids: the sequence whose tokens see this one; None: its own. Another number where it is seen by none.
             Every token must see some other.
+        query_tokens: the token that each row of q is of, -1: of none, with an output that is finite and meaningless.
+            None: q has a row for each of the T tokens, in their order.
         implementation: "cpu" is a compiled kernel for x86-64 with AVX-512, "gpu" a Mosaic GPU kernel for Hopper, "tpu"
             a Pallas kernel, "tpu-interpret" the same on any machine, slowly, "xla" runs everywhere, "reference" is the
             quadratic fp32 oracle for tests; None: the kernel of the platform wherever it can, else "xla".
@@ -56,19 +59,11 @@ def varlen_attention(
         Attention output in q's dtype; scores and softmax are float32.
 
     Raises:
-        ValueError: N is not a multiple of K, the rows do not cover T, a window that is not traced is below 1, a bias
-            does not fit the rows, or the implementation is unknown or cannot do this; says why.
+        ValueError: N is not a multiple of K, the rows do not cover T, q has another number of rows than there are query
+            tokens, a window that is not traced is below 1, a bias does not fit the rows, or the implementation is
+            unknown or cannot do this; says why.
     """
-    num_tokens, num_heads, _ = q.shape
-    if num_heads % k.shape[1]:
-        raise ValueError(f"{num_heads} query heads cannot share {k.shape[1]} key/value heads")
-    covered = sum(count * length for count, length in row_groups)
-    if covered != num_tokens:
-        raise ValueError(f"row groups {row_groups} cover {covered} tokens, but there are {num_tokens}")
-    if isinstance(window, int) and window < 1:
-        raise ValueError(f"window must be at least 1, got {window}: a token sees itself")
-    if bias is not None and not _fits(bias.shape, row_groups, num_heads):
-        raise ValueError(f"a bias of shape {bias.shape} does not fit {num_heads} heads and row groups {row_groups}")
+    _check(q, k, row_groups, window, bias, query_tokens)
     options: dict[str, Any] = {
         "row_groups": row_groups,
         "scale": scale,
@@ -76,6 +71,7 @@ def varlen_attention(
         "window": window,
         "soft_cap": soft_cap,
         "key_segment_ids": key_segment_ids,
+        "query_tokens": query_tokens,
     }
     operands = (q, k, v, segment_ids)
     run_xla = partial(xla.varlen_attention, **options, bias=bias)
@@ -86,7 +82,7 @@ def varlen_attention(
         case "xla":
             return run_xla(*operands)
         case "reference":
-            return reference.varlen_attention(*operands, **options, bias=bias)
+            return _of_all(partial(reference.varlen_attention, bias=bias), options)(*operands)
         case "cpu":
             reason, run = _cpu(q, bias, options)
         case "gpu":
@@ -99,6 +95,29 @@ def varlen_attention(
     if reason is not None:
         raise ValueError(f"implementation={implementation!r}: {reason}; use 'xla'")
     return run(*operands)
+
+
+def _check(
+    q: jax.Array,
+    k: jax.Array,
+    row_groups: tuple[RowGroup, ...],
+    window: int | jax.Array | None,
+    bias: jax.Array | None,
+    query_tokens: jax.Array | None,
+) -> None:
+    num_tokens, num_heads = len(k), q.shape[1]
+    if num_heads % k.shape[1]:
+        raise ValueError(f"{num_heads} query heads cannot share {k.shape[1]} key/value heads")
+    covered = sum(count * length for count, length in row_groups)
+    if covered != num_tokens:
+        raise ValueError(f"row groups {row_groups} cover {covered} tokens, but there are {num_tokens}")
+    asking = num_tokens if query_tokens is None else len(query_tokens)
+    if len(q) != asking:
+        raise ValueError(f"{len(q)} queries, but {asking} tokens that they are of")
+    if isinstance(window, int) and window < 1:
+        raise ValueError(f"window must be at least 1, got {window}: a token sees itself")
+    if bias is not None and not _fits(bias.shape, row_groups, num_heads):
+        raise ValueError(f"a bias of shape {bias.shape} does not fit {num_heads} heads and row groups {row_groups}")
 
 
 # What computes q, k, v and segment ids; and why it cannot, None if it can.
@@ -122,7 +141,7 @@ def _cpu(q: jax.Array, bias: jax.Array | None, options: dict[str, Any]) -> _Kern
         reason = "scores are capped or have a bias, or some tokens are seen by none"
 
     def run(q: jax.Array, k: jax.Array, v: jax.Array, segment_ids: jax.Array) -> jax.Array:
-        names = ("row_groups", "scale", "causal", "window")
+        names = ("row_groups", "scale", "causal", "window", "query_tokens")
         return cpu.varlen_attention(q, k, v, segment_ids, **{name: options[name] for name in names})
 
     return reason, run
@@ -133,14 +152,21 @@ def _gpu(q: jax.Array, bias: jax.Array | None, options: dict[str, Any]) -> _Kern
     from kernels_pallas.varlen_attention import gpu
 
     reason = missing_instructions() or gpu.unsupported(q.shape[2], q.dtype, options["scale"], bias)
-    return reason, partial(gpu.varlen_attention, **options, limits=limits_of("varlen_attention"))
+    return reason, _of_all(partial(gpu.varlen_attention, limits=limits_of("varlen_attention")), options)
 
 
 def _tpu(q: jax.Array, k: jax.Array, bias: jax.Array | None, options: dict[str, Any], *, interpret: bool) -> _Kernel:
     from kernels_pallas.varlen_attention import tpu
 
-    reason = tpu.unsupported(q.shape, k.shape[1], q.dtype, options["row_groups"], bias)
-    return reason, partial(tpu.varlen_attention, **options, interpret=interpret)
+    reason = tpu.unsupported((len(k), *q.shape[1:]), k.shape[1], q.dtype, options["row_groups"], bias)
+    return reason, _of_all(partial(tpu.varlen_attention, interpret=interpret), options)
+
+
+def _of_all(run: Callable[..., jax.Array], options: dict[str, Any]) -> Callable[..., jax.Array]:
+    """What computes the attention of all tokens, with its options given; only some may be wanted."""
+    known = {name: value for name, value in options.items() if name != "query_tokens"}
+    wanted = options["query_tokens"]
+    return partial(run, **known) if wanted is None else xla.of_all(partial(run, **known), wanted)
 
 
 def _fits(shape: tuple[int, ...], row_groups: tuple[RowGroup, ...], num_heads: int) -> bool:

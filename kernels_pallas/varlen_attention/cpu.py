@@ -30,7 +30,7 @@ def unsupported(head_dim: int, dtype: DTypeLike, window: int | jax.Array | None)
 
 
 def varlen_attention(
-    q: Float[Array, "T N H"],
+    q: Float[Array, "Q N H"],
     k: Float[Array, "T K H"],
     v: Float[Array, "T K H"],
     segment_ids: Int[Array, " T"],
@@ -39,11 +39,13 @@ def varlen_attention(
     scale: float,
     causal: bool,
     window: int | None,
-) -> Float[Array, "T N H"]:
+    query_tokens: Int[Array, " Q"] | None,
+) -> Float[Array, "Q N H"]:
     """See `kernels_pallas.varlen_attention.api.varlen_attention`; differentiated through the XLA implementation."""
     # The kernel has it in its options; XLA, which computes the gradient, as an array.
     limit = None if window is None else jnp.int32(window)
-    return _attend(q, k, v, segment_ids, None, limit, _Options(row_groups, scale, causal, None, window))
+    options = _Options(row_groups, scale, causal, None, window)
+    return _attend(q, k, v, segment_ids, None, limit, query_tokens, options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,14 +55,15 @@ class _Options(Options):
 
 @through_xla
 def _attend(
-    q: Float[Array, "T N H"],
+    q: Float[Array, "Q N H"],
     k: Float[Array, "T K H"],
     v: Float[Array, "T K H"],
     segment_ids: Int[Array, " T"],
     key_segment_ids: None,
     window: Int[Array, ""] | None,
+    query_tokens: Int[Array, " Q"] | None,
     options: _Options,
-) -> Float[Array, "T N H"]:
+) -> Float[Array, "Q N H"]:
     del key_segment_ids, window
     call = jax.ffi.ffi_call("jaxcls_attention", jax.ShapeDtypeStruct(q.shape, q.dtype), vmap_method="sequential")
     return call(
@@ -68,6 +71,7 @@ def _attend(
         k,
         v,
         segment_ids,
+        jnp.zeros(0, jnp.int32) if query_tokens is None else query_tokens,
         scale=np.float32(options.scale),
         causal=options.causal,
         window=np.int64(_NO_WINDOW if options.window is None else options.window),

@@ -100,7 +100,8 @@ def varlen_attention(
     A sequence's tokens lie side by side. `limits` are the device's.
     """
     window = None if window is None else jnp.asarray(window, jnp.int32)
-    return _attend(q, k, v, segment_ids, key_segment_ids, window, _Options(row_groups, scale, causal, soft_cap, limits))
+    options = _Options(row_groups, scale, causal, soft_cap, limits)
+    return _attend(q, k, v, segment_ids, key_segment_ids, window, None, options)
 
 
 @through_xla
@@ -111,8 +112,10 @@ def _attend(
     segment_ids: Int[Array, " T"],
     key_segment_ids: Int[Array, " T"] | None,
     window: Int[Array, ""] | None,
+    query_tokens: None,
     options: _Options,
 ) -> Float[Array, "T N H"]:
+    del query_tokens
     num_tokens, num_heads, head_dim = q.shape
     group = num_heads // k.shape[1]
     missing, wide = -num_tokens % ROWS, flash.head_padding(head_dim)

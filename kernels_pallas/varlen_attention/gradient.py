@@ -22,22 +22,22 @@ class Options:
     soft_cap: float | None
 
 
-Attend = Callable[..., Float[Array, "T N H"]]
+Attend = Callable[..., Float[Array, "Q N H"]]
 
 
 def through_xla(attend: Attend) -> Attend:
-    """A kernel (q, k, v, segment_ids, key_segment_ids, window, options), differentiable by q, k and v.
+    """A kernel (q, k, v, segment_ids, key_segment_ids, window, query_tokens, options), differentiable by q, k and v.
 
-    `key_segment_ids` and `window` may be None where the kernel takes that.
+    `key_segment_ids`, `window` and `query_tokens` may be None where the kernel takes that.
     """
 
-    def forward(*arguments: Any) -> tuple[Float[Array, "T N H"], tuple[Any, ...]]:
-        return attend(*arguments), arguments[:6]
+    def forward(*arguments: Any) -> tuple[Float[Array, "Q N H"], tuple[Any, ...]]:
+        return attend(*arguments), arguments[:7]
 
     def backward(
-        options: Options, saved: tuple[Any, ...], gradient: Float[Array, "T N H"]
+        options: Options, saved: tuple[Any, ...], gradient: Float[Array, "Q N H"]
     ) -> tuple[jax.Array | None, ...]:
-        q, k, v, segment_ids, key_segment_ids, window = saved
+        q, k, v, segment_ids, key_segment_ids, window, query_tokens = saved
 
         def plain(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
             return xla.varlen_attention(
@@ -51,11 +51,12 @@ def through_xla(attend: Attend) -> Attend:
                 window=window,
                 soft_cap=options.soft_cap,
                 key_segment_ids=key_segment_ids,
+                query_tokens=query_tokens,
             )
 
         # Whole numbers have no gradient.
-        return *jax.vjp(plain, q, k, v)[1](gradient), None, None, None
+        return *jax.vjp(plain, q, k, v)[1](gradient), None, None, None, None
 
-    call: Any = jax.custom_vjp(attend, nondiff_argnums=(6,))
+    call: Any = jax.custom_vjp(attend, nondiff_argnums=(7,))
     call.defvjp(forward, backward)
     return call

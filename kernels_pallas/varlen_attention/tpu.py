@@ -100,7 +100,7 @@ def varlen_attention(
     # An operand, whatever it is: one program for all windows.
     window = jnp.asarray(jnp.iinfo(jnp.int32).max if window is None else window, jnp.int32)
     options = _Options(row_groups, scale, causal, soft_cap, interpret)
-    return _attend(q, k, v, segment_ids, of_keys, window, options)
+    return _attend(q, k, v, segment_ids, of_keys, window, None, options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +110,7 @@ class _Options(Options):
 
 # jit: traced once for all layers of a model.
 @through_xla
-@partial(jax.jit, static_argnums=6)
+@partial(jax.jit, static_argnums=7)
 def _attend(
     q: Float[Array, "T N H"],
     k: Float[Array, "T K H"],
@@ -118,8 +118,10 @@ def _attend(
     segment_ids: Int[Array, " T"],
     key_segment_ids: Int[Array, " T"],
     window: Int[Array, ""],
+    query_tokens: None,
     options: _Options,
 ) -> Float[Array, "T N H"]:
+    del query_tokens
     num_tokens, num_heads, head_dim = q.shape
     kv_heads = k.shape[1]
     group = num_heads // kv_heads

@@ -5,6 +5,7 @@ normalised after the value product, which touches H columns instead of R. Rows w
 together; otherwise one block of queries at a time, against the keys that some query of the block can see.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -22,7 +23,7 @@ MASKED = -1e30
 
 
 def varlen_attention(
-    q: Float[Array, "T N H"],
+    q: Float[Array, "Q N H"],
     k: Float[Array, "T K H"],
     v: Float[Array, "T K H"],
     segment_ids: Int[Array, " T"],
@@ -34,8 +35,13 @@ def varlen_attention(
     soft_cap: float | None = None,
     bias: Float[Array, "some N R R"] | None = None,
     key_segment_ids: Int[Array, " T"] | None = None,
-) -> Float[Array, "T N H"]:
+    query_tokens: Int[Array, " Q"] | None = None,
+) -> Float[Array, "Q N H"]:
     """See `kernels_pallas.varlen_attention.api.varlen_attention`."""
+    if query_tokens is not None:
+        options = {"row_groups": row_groups, "scale": scale, "causal": causal, "window": window, "soft_cap": soft_cap}
+        run = partial(varlen_attention, **options, bias=bias, key_segment_ids=key_segment_ids)
+        return of_all(run, query_tokens)(q, k, v, segment_ids)
     outputs, start = [], 0
     of_keys = segment_ids if key_segment_ids is None else key_segment_ids
     for count, length in row_groups:
@@ -45,6 +51,22 @@ def varlen_attention(
         outputs.append(out.reshape(count * length, *q.shape[1:]))
         start = part.stop
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs)
+
+
+def of_all(
+    run: Callable[..., Float[Array, "T N H"]], query_tokens: Int[Array, " Q"]
+) -> Callable[..., Float[Array, "Q N H"]]:
+    """Attention of some tokens by a function that knows only that of all."""
+
+    def some(
+        q: Float[Array, "Q N H"], k: Float[Array, "T K H"], v: Float[Array, "T K H"], segment_ids: Int[Array, " T"]
+    ) -> Float[Array, "Q N H"]:
+        # To jax a negative index is one from the end.
+        to = jnp.where(query_tokens < 0, len(k), query_tokens)
+        everywhere = jnp.zeros((len(k), *q.shape[1:]), q.dtype).at[to].set(q, mode="drop")
+        return run(everywhere, k, v, segment_ids)[query_tokens]
+
+    return some
 
 
 # jit: traced once for all layers of a model.
