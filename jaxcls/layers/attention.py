@@ -26,11 +26,11 @@ class Attend(Protocol):
 
     @property
     def scored(self) -> Int[Array, " S"] | None:
-        """The token of each sequence whose final hidden state is wanted; None: all are."""
+        """The token of each sequence whose result is wanted; None: all are, as in every layer but the last."""
         ...
 
     def pick(self, x: Float[Array, "T *dims"]) -> Float[Array, "rows *dims"]:
-        """Of the tokens those whose result is wanted: all but in the last layer, `scored` there."""
+        """Of the tokens those whose result is wanted: `scored`."""
         ...
 
     @property
@@ -48,7 +48,7 @@ class Attend(Protocol):
         ...
 
     def at(self, state: Any, *, last: bool = False) -> "Attend":
-        """The op of the layer that is handed a state; `last`: whether no other one follows."""
+        """The op of the layer that is handed a state. Unless it is the `last`, the results of all tokens are wanted."""
         ...
 
     def keep(self, state: Any) -> None:

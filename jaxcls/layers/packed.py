@@ -105,9 +105,6 @@ class _StepAttention:
     scored: Int[Array, " S"] | None
     num_seqs: Int[Array, ""]
 
-    # Whether this is the last layer's; the others' results are what later ones look at.
-    last: bool = dataclasses.field(default=False, kw_only=True)
-
     def rows(self, x: Float[Array, "T *dims"]) -> Float[Array, "rows R *dims"]:
         """See `Attend`."""
         ((count, length),) = self.row_groups
@@ -115,16 +112,16 @@ class _StepAttention:
 
     def pick(self, x: Float[Array, "T *dims"]) -> Float[Array, "rows *dims"]:
         """See `Attend`."""
-        return x if self.scored is None or not self.last else x[self.scored]
+        return x if self.scored is None else x[self.scored]
 
     @property
     def num_picked(self) -> Int[Array, ""]:
         """See `Attend`."""
-        return self.num_tokens if self.scored is None or not self.last else self.num_seqs
+        return self.num_tokens if self.scored is None else self.num_seqs
 
     def query_tokens(self) -> Int[Array, " S"] | None:
         """The token of each row that `pick` leaves, -1 for those that do not count; None: all tokens in their order."""
-        if self.scored is None or not self.last:
+        if self.scored is None:
             return None
         return jnp.where(jnp.arange(len(self.scored)) < self.num_seqs, self.scored, -1)
 
@@ -144,7 +141,7 @@ class PackedAttention(_StepAttention):
     def at(self, state: Any, *, last: bool = False) -> "PackedAttention":
         """See `Attend`."""
         del state
-        return dataclasses.replace(self, last=last)
+        return dataclasses.replace(self, scored=self.scored if last else None)
 
     def keep(self, state: Any) -> None:
         """See `Attend`."""
@@ -180,7 +177,7 @@ class PagedAttention(_StepAttention):
 
     def at(self, state: Any, *, last: bool = False) -> "PagedAttention":
         """See `Attend`."""
-        return dataclasses.replace(self, state=state, last=last)
+        return dataclasses.replace(self, state=state, scored=self.scored if last else None)
 
     def keep(self, state: Any) -> None:
         """See `Attend`."""

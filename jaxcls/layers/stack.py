@@ -70,6 +70,9 @@ def run_layers(
         per_layer: one setting a layer (a window). Equal settings stay Python values; a scan over different ones
             passes them as int32 scalars, None as the largest int32.
         order: which of the layers to apply each time, where parameters are used more than once; None: each in turn.
+
+    Raises:
+        ValueError: the last one of a list has not picked; its rows would be taken for those of the scored tokens.
     """
     carry = (x, attend.state)
 
@@ -91,6 +94,8 @@ def run_layers(
             with jax.named_scope("layer"):
                 carry = apply(*nnx.split(layer), carry, value, last)
         x, left = carry
+        if attend.scored is not None and len(x) != len(attend.scored):
+            raise ValueError(f"the last layer left {len(x)} rows, not one for each of {len(attend.scored)} sequences")
     else:
         graphdef, state = nnx.split(layers)
         uniform = len(set(per_layer)) == 1

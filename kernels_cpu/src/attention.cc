@@ -125,8 +125,8 @@ ffi::Error PagedAttentionOf(ffi::ThreadPool& pool, ffi::AnyBuffer q, ffi::AnyBuf
     const int64_t queries = starts[s + 1] - starts[s];
     if (!queries) return;
     const Input* kv = Gather(pages, table + s * width, lens[s], head, gathered);
-    const Sequence<Input> sequence{starts[s], queries, lens[s] - queries, lens[s],
-                                   kv,        kv + args.head_dim, 2 * args.head_dim};
+    const int64_t past = lens[s] - queries;
+    const Sequence<Input> sequence{starts[s], queries, past, lens[s], kv, kv + args.head_dim, 2 * args.head_dim};
     AttendSequence(args, sequence, head, scratch);
   });
   return ffi::Error::Success();

@@ -1,5 +1,6 @@
 """Programs: made once, from shapes alone, by whoever wants them first."""
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from jaxcls import LLM
 from jaxcls.config.engine import engine_config
 from jaxcls.engine.batch import empty_batch
+from jaxcls.engine.buckets import Bucket
 from jaxcls.engine.checkpoint import open_checkpoint
 from jaxcls.engine.load import abstract_model
 from jaxcls.engine.runner import ModelRunner, make_step
@@ -82,20 +84,38 @@ def test_a_program_that_cannot_be_made_says_so_every_time(
     assert runner.run(batch, "classify").result().probs.shape[1] == 3
 
 
-@pytest.mark.skipif("float32" not in library().dtypes, reason="this machine has no compiled kernels")
-@pytest.mark.parametrize("family", [BERT, {**QWEN3, "head_dim": 16}], ids=["bert", "qwen3"])
+needs_kernels = pytest.mark.skipif("float32" not in library().dtypes, reason="this machine has no compiled kernels")
+families = pytest.mark.parametrize("family", [BERT, {**QWEN3, "head_dim": 16}], ids=["bert", "qwen3"])
+
+
+def program_of(family: dict[str, Any], num_layers: int, path: Path) -> tuple[Bucket, str]:
+    """The smallest bucket of such a model, and the program that is compiled for it."""
+    wide = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": num_layers}
+    write_checkpoint(path, {**family, **wide})
+    model = LLM(path, dtype="float32", compilation_cache_dir=False).model
+    bucket, runner = model.ladder.buckets[0], model.runner
+    arrays, batch_structure = jax.tree.flatten(empty_batch(bucket))
+    weights, structure = jax.tree.flatten(runner.state)
+    step = make_step(runner.graphdef, structure, model.checkpoint.pooler("classify"), None, None)
+    return bucket, step.lower(weights, arrays, None, batch_structure=batch_structure).compile().as_text()
+
+
+@needs_kernels
+@families
 def test_a_layer_has_no_loops_beside_its_kernels(family: dict[str, Any], tmp_path: Path) -> None:
     # XLA would split those of a large step between threads, which then wait for each other twice a layer.
     loops = []
     for num_layers in (1, 3):
-        wide = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": num_layers}
-        path = write_checkpoint(tmp_path / str(num_layers), {**family, **wide})
-        llm = LLM(path, dtype="float32", compilation_cache_dir=False)
-        model, runner = llm.model, llm.model.runner
-        arrays, batch_structure = jax.tree.flatten(empty_batch(model.ladder.buckets[0]))
-        weights, structure = jax.tree.flatten(runner.state)
-        step = make_step(runner.graphdef, structure, model.checkpoint.pooler("classify"), None, None)
-        program = step.lower(weights, arrays, None, batch_structure=batch_structure).compile().as_text()
+        _, program = program_of(family, num_layers, tmp_path / str(num_layers))
         assert program.count("jaxcls_norm") > 2 * num_layers
         loops.append(program.count(" fusion("))
     assert loops[0] == loops[1]
+
+
+@needs_kernels
+@families
+def test_the_last_layer_computes_one_row_a_sequence(family: dict[str, Any], tmp_path: Path) -> None:
+    bucket, program = program_of(family, 3, tmp_path / "model")
+    for op in ("jaxcls_mlp", "jaxcls_attention"):
+        rows = re.findall(rf"\[(\d+),[^=]* custom-call\([^\n]*{op}", program)
+        assert sorted(map(int, rows)) == [bucket.num_seqs, bucket.num_tokens, bucket.num_tokens]

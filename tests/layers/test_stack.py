@@ -145,6 +145,13 @@ def test_only_what_is_scored_leaves_the_last_layer() -> None:
         assert rows == ([TOKENS, 1] if isinstance(layers, nnx.List) else [TOKENS])
 
 
+def test_a_last_layer_that_leaves_all_rows_is_refused() -> None:
+    """They would be taken for those of the sequences: scores of other tokens."""
+    layers, _ = both_layouts()
+    with pytest.raises(ValueError, match="left 6 rows, not one for each of 1 sequences"):
+        run_layers(layers, jnp.asarray(X), attention((4,)), call, (None,) * LAYERS)
+
+
 def test_equal_layers_are_traced_once() -> None:
     programs = {}
     for name, layers in zip(("unrolled", "stacked"), both_layouts(), strict=True):
