@@ -67,7 +67,9 @@ def resolve(
     if path.exists():
         raise CheckpointError(f"{model} is a file: give the directory that holds config.json and the weights.")
     if model.startswith((".", "/", "~")) or "\\" in model or model.count("/") > 1:
-        raise CheckpointNotFoundError(f"there is no directory {model} (that is, {path.absolute()}).")
+        raise CheckpointNotFoundError(
+            f"there is no directory {path.absolute()}: give that of a checkpoint, or a repository id such as org/name"
+        )
     if not _REPO_ID.fullmatch(model):
         raise CheckpointNotFoundError(f"{model!r} is neither a directory nor a repository id such as org/name.")
     return _Repository(model, token, cache_dir, local_files_only, endpoint).fetch(revision, weights)
